@@ -1,0 +1,28 @@
+"""Classical convolutional networks of computer vision, exact to their papers, for Keras 3.
+
+>>> import keras_cnns
+>>> network = keras_cnns.create_model("faster_rcnn_resnet18", num_classes=5)
+>>> detector = keras_cnns.detector(network)  # image -> boxes, scores, labels, count
+
+Everything is loaded on first use: importing the package imports neither Keras nor TensorFlow.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODELS = ("create_model", "detector", "list_models")
+_ROOMS = ("data", "export", "layers", "losses", "metrics", "models", "ops", "serving", "training")
+__all__ = [*_MODELS, *_ROOMS, "__version__"]
+
+
+def __getattr__(name):
+    if name in _MODELS:
+        return getattr(importlib.import_module("keras_cnns.models"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"keras_cnns.{name}")
+    raise AttributeError(f"module 'keras_cnns' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

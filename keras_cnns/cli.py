@@ -1,0 +1,294 @@
+"""The command line: `keras-cnns models | data | train | evaluate | predict | export | serve | query`.
+
+Exit status 0 done, 1 failed while working, 2 the call or its input is wrong. An error is one line.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+from keras_cnns.errors import InputError
+
+
+def main(arguments=None):
+    """Runs one command; returns the exit status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes about the machine are not for users
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except InputError as error:
+        return _complain(error, 2)
+    except KeyboardInterrupt:
+        return _complain("stopped; the same command goes on from the last checkpoint, if it writes any", 1)
+    except Exception as error:
+        if os.environ.get("KERAS_CNNS_TRACEBACK"):
+            raise
+        return _complain(f"{type(error).__name__}: {error} (KERAS_CNNS_TRACEBACK=1 shows where)", 1)
+    return 0
+
+
+def _complain(error, status):
+    print(f"keras-cnns: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def _parser():
+    parser = argparse.ArgumentParser("keras-cnns", description="Classical convolutional networks, for Keras 3.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, text):
+        sub = commands.add_parser(function.__name__.strip("_"), help=text, description=text)
+        sub.set_defaults(command=function)
+        return sub
+
+    def data(sub, split):
+        sub.add_argument("--data", required=True, metavar="DATA", help="voc:PATH[:YEAR] or synthetic[:N]")
+        sub.add_argument("--split", default=split, help=f"default {split}")
+        sub.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
+        sub.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop",
+                         help="at a broken image or annotation; default stop")
+
+    def network(sub):
+        sub.add_argument("network", metavar="NETWORK", help="folder of a run, or a .keras file")
+
+    def decoding(sub):
+        sub.add_argument("--score-threshold", type=float, default=0.05, help="default 0.05")
+
+    sub = command(_models, "List the networks.")
+    sub.add_argument("pattern", nargs="?", default="*", help="such as 'resnet*'")
+    sub.add_argument("--task", choices=("classification", "segmentation", "keypoints", "detection"))
+
+    sub = command(_data, "Say what is in a data set, after looking at every file.")
+    data(sub, "train")
+
+    sub = command(_train, "Train a network; the same command goes on after an interruption.")
+    sub.add_argument("name", metavar="MODEL", help="one of `keras-cnns models`")
+    data(sub, "train")
+    sub.add_argument("--output", default=None, metavar="FOLDER", help="of the run; default runs/MODEL")
+    sub.add_argument("--validation-split", metavar="SPLIT", help="evaluate on it after each epoch")
+    sub.add_argument("--input-size", type=_positive, nargs="+", metavar="PIXELS", help="side, or height and width")
+    sub.add_argument("--weights", metavar="FILE", help="start from a .weights.h5 or .keras file")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
+    for field, kind in (("learning-rate", float), ("momentum", float), ("weight-decay", float), ("batch", _positive),
+                        ("epochs", _positive), ("warmup", int)):
+        sub.add_argument(f"--{field}", type=kind, help="default: the model's recipe")
+
+    sub = command(_evaluate, "Average precision of a trained detector.")
+    network(sub)
+    data(sub, "val")
+
+    sub = command(_predict, "Draw a detector's answers on images.")
+    network(sub)
+    sub.add_argument("images", nargs="+", metavar="IMAGE")
+    sub.add_argument("--output", default="predictions", metavar="FOLDER", help="of the pictures")
+    sub.add_argument("--score-threshold", type=float, default=0.5, help="default 0.5")
+
+    sub = command(_export, "Write a SavedModel for TensorFlow Serving, or a TFLite file.")
+    network(sub)
+    sub.add_argument("target", metavar="TARGET", help="saved_models/MODEL, or FILE.tflite")
+    sub.add_argument("--quantization", choices=("float16", "dynamic"), help="of a TFLite file")
+    decoding(sub)
+
+    sub = command(_serve, "Serve a folder of SavedModels over gRPC, as TensorFlow Serving does.")
+    sub.add_argument("folder", metavar="FOLDER", help="such as saved_models")
+    sub.add_argument("--host", default="127.0.0.1")
+    sub.add_argument("--port", type=int, default=8500)
+
+    sub = command(_query, "Send images to a model server.")
+    sub.add_argument("server", metavar="HOST:PORT")
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG or PNG files")
+    sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    sub.add_argument("--score-threshold", type=float, default=0.5, help="default 0.5")
+    return parser
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _table(title, *columns):
+    import rich.table
+
+    table = rich.table.Table(title=title)
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=justify == "left")
+    return table
+
+
+def _print(table):
+    import rich.console
+
+    rich.console.Console().print(table)
+
+
+def _models(options):
+    from keras_cnns import models
+
+    table = _table("Networks", ("name", "left"), ("task", "left"), ("year", "right"), ("paper", "left"))
+    for name in models.list_models(options.pattern, options.task):
+        module = models.MODELS[name]
+        table.add_row(name, module.TASK, str(module.YEAR), module.PAPER)
+    _print(table)
+
+
+def _read(options, split=None, class_names=None):
+    """Samples and class names of `--data`; says what was skipped."""
+    from keras_cnns.data import named
+
+    samples, names, skipped = named.detection(
+        options.data, split or options.split, class_names, options.on_bad_sample)
+    for line in skipped:
+        print(f"skipped {line}", file=sys.stderr)
+    if skipped:
+        print(f"{len(skipped)} samples skipped, {len(samples)} used.", file=sys.stderr)
+    return samples[:options.limit], names, skipped
+
+
+def _data(options):
+    samples, names, _ = _read(options)
+    table = _table(f"{options.data}, {options.split}: {len(samples)} images",
+                   ("class", "left"), ("objects", "right"), ("of these ignored", "right"), ("images", "right"))
+    for label, name in enumerate(names, 1):
+        here = [s.labels == label for s in samples]
+        table.add_row(name, str(sum(h.sum() for h in here)),
+                      str(sum((h & s.ignored).sum() for h, s in zip(here, samples))), str(sum(h.any() for h in here)))
+    table.add_section()
+    table.add_row("all", str(sum(len(s.labels) for s in samples)), str(sum(s.ignored.sum() for s in samples)),
+                  str(sum(len(s.labels) > 0 for s in samples)))
+    _print(table)
+
+
+def _train(options):
+    from keras_cnns.models import module_of
+    from keras_cnns.training import recipes, runs
+
+    module_of(options.name)
+    recipe = recipes.recipe(options.name)
+    given = {field: getattr(options, field) for field in recipe._fields if getattr(options, field, None) is not None}
+    size = options.input_size
+    samples, names, skipped = _read(options)
+    validation = _read(options, options.validation_split, names)[0] if options.validation_split else ()
+    folder = options.output or f"runs/{options.name}"
+    _, history = runs.train_detector(
+        options.name, samples, names, folder, recipe._replace(**given), size and (size[0], size[-1], 3), options.seed,
+        options.weights, validation, options.devices)
+    last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
+    print(f"{folder}/network.keras after {len(history)} epochs: {last}")
+    if skipped:
+        print(f"{len(skipped)} samples were skipped:", *skipped, sep="\n  ")
+
+
+def _load(options, **decoding):
+    """The detector of a run's folder or a .keras file, and its class names or None."""
+    import keras
+
+    from keras_cnns import models
+
+    path = pathlib.Path(options.network)
+    path = path / "network.keras" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the folder of a finished run, or a .keras file.")
+    try:
+        network = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: cannot be loaded ({error}).") from error
+    labels = path.with_name("labels.txt")
+    return models.detector(network, **decoding), labels.read_text().splitlines() if labels.is_file() else None
+
+
+def _evaluate(options):
+    from keras_cnns.metrics import detection as metrics
+    from keras_cnns.training import detect
+
+    detector, names = _load(options)
+    samples, names, _ = _read(options, class_names=names)
+    truth, found = detect.truth(samples), detect.detect(detector, samples)
+    area, eleven = (metrics.voc_ap(truth, found, form=form) for form in ("area", "11point"))
+    table = _table(f"{options.data}, {options.split}: {len(samples)} images",
+                   ("class", "left"), ("AP@0.5, VOC 2010+ area", "right"), ("AP@0.5, VOC 2007 11 points", "right"))
+    for label in sorted(area.ap):
+        table.add_row(names[label - 1], f"{area.ap[label]:.4f}", f"{eleven.ap[label]:.4f}")
+    table.add_section()
+    table.add_row("mean", f"{area.mean:.4f}", f"{eleven.mean:.4f}")
+    _print(table)
+    print("COCO:", ", ".join(f"{name} {value:.4f}" for name, value in metrics.coco_ap(truth, found).items()))
+
+
+def _predict(options):
+    import numpy as np
+
+    from keras_cnns import pictures
+    from keras_cnns.data import samples as data_samples
+    from keras_cnns.training import detect
+
+    detector, names = _load(options, score_threshold=options.score_threshold)
+    nothing = np.zeros((0, 4), "float32"), np.zeros(0, "int32"), np.zeros(0, bool)
+    samples = [data_samples.Sample(pathlib.Path(path).stem, path, (0, 0), *nothing, {}) for path in options.images]
+    images = [data_samples.decode(s.source, s.name) for s in samples]
+    folder = pathlib.Path(options.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can.") from None
+    for sample, image, found in zip(samples, images, detect.detect(detector, samples)):
+        picture = pictures.draw(image, found["boxes"], found["labels"], names, found["scores"])
+        picture.save(folder / f"{sample.image_id}.png")
+        print(f"{folder / sample.image_id}.png: {len(found['boxes'])} objects")
+
+
+def _export(options):
+    from keras_cnns import export
+
+    detector, names = _load(options, score_threshold=options.score_threshold)
+    if options.target.endswith(".tflite"):
+        print(export.tflite(detector, options.target, options.quantization))
+    elif options.quantization:
+        raise InputError(f"--quantization is for .tflite files; {options.target} names a SavedModel's folder.")
+    else:
+        print(export.saved_model(detector, options.target, names))
+
+
+def _serve(options):
+    from keras_cnns.serving.server import Server
+
+    with Server(options.folder, options.host, options.port) as server:
+        for name, why in server.failures.items():
+            print(f"{name}: not served, {why}", file=sys.stderr)
+        names = ", ".join(f"{name} (version {version})" for name, version in server.models.items())
+        print(f"Serving {names} on {options.host}:{server.port}; Ctrl-C ends it.", flush=True)
+        server.wait()
+
+
+def _query(options):
+    from keras_cnns.serving import Client
+
+    names = pathlib.Path(options.labels).read_text().splitlines() if options.labels else None
+    missing = [path for path in options.images if not pathlib.Path(path).is_file()]
+    if missing:
+        raise InputError(f"{missing[0]}: no such image.")
+    table = _table(options.model, ("image", "left"), ("class", "left"), ("score", "right"),
+                   ("ymin, xmin, ymax, xmax", "left"))
+    with Client(options.server) as client:
+        for path in options.images:
+            answer = client.predict(options.model, pathlib.Path(path).read_bytes())
+            for i in range(int(answer["num_detections"][0])):
+                score, label = answer["detection_scores"][0, i], int(answer["detection_classes"][0, i])
+                if score > options.score_threshold:
+                    box = ", ".join(f"{v:.3f}" for v in answer["detection_boxes"][0, i])
+                    table.add_row(path, names[label - 1] if names else str(label), f"{score:.3f}", box)
+    _print(table)
+
+
+def run():
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

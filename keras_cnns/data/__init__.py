@@ -1,0 +1,1 @@
+"""From files to `tf.data`: one format, one file (`from keras_cnns.data import voc`)."""

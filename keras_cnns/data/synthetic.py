@@ -1,0 +1,191 @@
+"""Drawn objects with exact labels: a data set for tests and demonstrations that nobody has to download.
+
+Five shapes of any colour, size and turn on textured backgrounds, one to four an image; they cover one another
+(an object's box is what can be seen of it), are cut by the border (truncated), or are hardly to be seen, small
+or mostly covered (difficult). Images differ in size and are not square. `write_voc` writes them in the genuine
+VOCdevkit layout; picture i of a seed is always the same.
+"""
+
+import io
+import math
+import pathlib
+import shutil
+import xml.etree.ElementTree as ET
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from keras_cnns.data import samples as data_samples
+
+CLASSES = ("disc", "square", "triangle", "cross", "ring")
+SIDES = (160, 289)  # of an image, pixels
+SMALL = 24          # a lower visible side than this makes an object difficult
+COVERED = 0.4       # and so does less of it than this in sight
+OVERSAMPLING = 3    # shapes are drawn this much larger, then averaged down
+
+
+def samples(count=64, seed=0, first=0):
+    """Pictures `first ... first + count - 1` of a seed as `data.samples.Sample`, JPEG bytes in memory."""
+    return [_sample(seed, i) for i in range(first, first + count)]
+
+
+def detection(count=64, seed=0, first=0):
+    """The same as an unbatched `tf.data.Dataset` of dicts: image, image_id, boxes, labels, ignored."""
+    return data_samples.dataset(samples(count, seed, first))
+
+
+def write_voc(root, train=400, val=100, seed=0, year="2012"):
+    """Writes `VOC<year>/` with JPEGImages, Annotations and ImageSets/Main, and `labels.txt` beside it.
+
+    The folder appears whole or not at all. Returns its path, the VOCdevkit folder for the readers.
+
+    Raises:
+      OSError: the folder cannot be written, or is there already.
+    """
+    root = pathlib.Path(root)
+    aside = root.with_name(f".{root.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    home = aside / f"VOC{year}"
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (home / folder).mkdir(parents=True)
+    drawn = samples(train + val, seed)
+    for sample in drawn:
+        (home / "JPEGImages" / f"{sample.image_id}.jpg").write_bytes(sample.source)
+        _annotation(sample, f"VOC{year}").write(home / "Annotations" / f"{sample.image_id}.xml")
+    for split, members in (("train", drawn[:train]), ("val", drawn[train:]), ("trainval", drawn)):
+        lists = home / "ImageSets" / "Main"
+        (lists / f"{split}.txt").write_text("".join(f"{s.image_id}\n" for s in members))
+        for label, name in enumerate(CLASSES, 1):
+            (lists / f"{name}_{split}.txt").write_text("".join(
+                f"{s.image_id} {_presence(s, label):2d}\n" for s in members))
+    (aside / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    aside.rename(root)
+    return root
+
+
+def _presence(sample, label):
+    """1 if the class is there, 0 if only as difficult objects, -1 if not: what VOC's per-class lists say."""
+    here = sample.labels == label
+    return 1 if (here & ~sample.ignored).any() else 0 if here.any() else -1
+
+
+def _annotation(sample, folder):
+    """The XML of VOC: corners 1-based and inclusive."""
+    top = ET.Element("annotation")
+
+    def add(parent, **texts):
+        for key, text in texts.items():
+            ET.SubElement(parent, key).text = str(text)
+
+    add(top, folder=folder, filename=f"{sample.image_id}.jpg")
+    add(ET.SubElement(top, "source"), database="keras_cnns synthetic", annotation="exact", image="drawn")
+    add(ET.SubElement(top, "size"), width=sample.size[1], height=sample.size[0], depth=3)
+    add(top, segmented=0)
+    for i, (box, label) in enumerate(zip(sample.boxes.astype(int), sample.labels)):
+        thing = ET.SubElement(top, "object")
+        add(thing, name=CLASSES[label - 1], pose="Unspecified", truncated=sample.details["truncated"][i],
+            occluded=sample.details["occluded"][i], difficult=int(sample.ignored[i]))
+        add(ET.SubElement(thing, "bndbox"), xmin=box[0] + 1, ymin=box[1] + 1, xmax=box[2], ymax=box[3])
+    ET.indent(top)
+    return ET.ElementTree(top)
+
+
+def _sample(seed, index):
+    rng = np.random.default_rng([seed, index])
+    height, width = (int(n) for n in rng.integers(*SIDES, 2))
+    canvas = _background(rng, height, width)
+    things = []
+    for _ in range(rng.integers(1, 5)):
+        label = int(rng.integers(len(CLASSES)))
+        whole, mask = _shape(rng, label, height, width)
+        if mask.max() < 0.5:
+            continue
+        paint = _paint(rng, canvas, mask)
+        canvas = canvas * (1 - mask[..., None]) + paint * mask[..., None]
+        seen = mask >= 0.5
+        for thing in things:
+            thing["seen"] &= ~seen
+        things.append(dict(label=label + 1, whole=whole, inside=seen.sum(), seen=seen))
+    canvas = np.clip(canvas + rng.normal(0, 4, canvas.shape), 0, 255).astype("uint8")
+    return _pack(f"{index + 1:06d}", canvas, [t for t in things if t["seen"].any()])
+
+
+def _pack(image_id, canvas, things):
+    boxes = np.zeros((len(things), 4), "float32")
+    for i, thing in enumerate(things):
+        y, x = np.nonzero(thing["seen"])
+        boxes[i] = x.min(), y.min(), x.max() + 1, y.max() + 1
+    share = np.array([t["seen"].sum() / t["whole"] for t in things])
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(1) if things else np.zeros(0)
+    encoded = io.BytesIO()
+    Image.fromarray(canvas).save(encoded, "JPEG", quality=90)
+    return data_samples.Sample(
+        image_id, encoded.getvalue(), canvas.shape[:2], boxes, np.array([t["label"] for t in things], "int32"),
+        (share < COVERED) | (sides < SMALL),
+        {"truncated": [int(t["inside"] < 0.99 * t["whole"]) for t in things],
+         "occluded": [int(t["seen"].sum() < 0.99 * t["inside"]) for t in things]})
+
+
+def _shape(rng, label, height, width):
+    """A turned shape somewhere in the image: its whole area in pixels, and its mask `[H, W]`, 0 to 1."""
+    radius = 0.5 * min(height, width) * math.exp(rng.uniform(math.log(0.18), math.log(0.65)))
+    turn = rng.uniform(0, 2 * math.pi)
+    center = rng.uniform(0.05, 0.95, 2) * (width, height)
+    n = OVERSAMPLING
+    # Drawn on a field with a margin of its own radius, so that the area outside the image is known too.
+    margin = math.ceil(radius) + 1
+    field = Image.new("L", ((width + 2 * margin) * n, (height + 2 * margin) * n))
+    pen = ImageDraw.Draw(field)
+
+    def at(points):
+        c, s = math.cos(turn), math.sin(turn)
+        return [((center[0] + margin + radius * (c * x - s * y)) * n,
+                 (center[1] + margin + radius * (s * x + c * y)) * n) for x, y in points]
+
+    def circle(r, fill):
+        (x, y), = at([(0, 0)])
+        pen.ellipse([x - r * n, y - r * n, x + r * n, y + r * n], fill=fill)
+
+    name = CLASSES[label]
+    if name == "disc":
+        circle(radius, 255)
+    elif name == "ring":
+        circle(radius, 255)
+        circle(0.55 * radius, 0)
+    elif name == "square":
+        pen.polygon(at([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]), fill=255)
+    elif name == "triangle":
+        pen.polygon(at([(math.cos(a), math.sin(a)) for a in (0, 2 * math.pi / 3, 4 * math.pi / 3)]), fill=255)
+    else:  # cross
+        w = 0.3
+        pen.polygon(at([(-w, -1), (w, -1), (w, -w), (1, -w), (1, w), (w, w),
+                        (w, 1), (-w, 1), (-w, w), (-1, w), (-1, -w), (-w, -w)]), fill=255)
+    mask = np.asarray(field.reduce(n), "float32") / 255
+    return max((mask >= 0.5).sum(), 1), mask[margin:-margin, margin:-margin]
+
+
+def _paint(rng, canvas, mask):
+    """A colour that stands out from what it covers, with a texture of its own, `[H, W, 3]`."""
+    under = canvas[mask >= 0.5].mean(0)
+    colour = rng.uniform(0, 255, 3)
+    while np.abs(colour - under).max() < 70:
+        colour = rng.uniform(0, 255, 3)
+    texture = _noise(rng, *mask.shape, int(rng.integers(4, 24)))
+    return np.clip(colour + rng.uniform(5, 30) * texture[..., None], 0, 255)
+
+
+def _background(rng, height, width):
+    """Soft patches, stripes or both in two colours, `[H, W, 3]`, 0 to 255."""
+    dark, light = rng.uniform(20, 235, (2, 3))
+    texture = sum(_noise(rng, height, width, cells) / (i + 1) for i, cells in enumerate((3, 8, 21)))
+    y, x = np.mgrid[:height, :width]
+    angle, period = rng.uniform(0, math.pi), rng.uniform(6, 40)
+    stripes = np.sin((x * math.cos(angle) + y * math.sin(angle)) * 2 * math.pi / period)
+    share = 1 / (1 + np.exp(-texture - rng.uniform(0, 1.5) * stripes))
+    return dark + share[..., None] * (light - dark)
+
+
+def _noise(rng, height, width, cells):
+    """Smooth noise of about deviation 1, `[H, W]`, with `cells` patches to a side."""
+    small = Image.fromarray(rng.normal(size=(cells, cells)).astype("float32"))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))

@@ -1,0 +1,98 @@
+"""Export for TensorFlow Lite: one file of built-in ops, tried before it is handed over."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_cnns.errors import InputError
+from keras_cnns.export.saved_model import require_detector, served
+
+QUANTIZATIONS = (None, "float16", "dynamic")
+TOLERANCE = {None: 1e-3, "float16": 0.05, "dynamic": 0.2}  # of the best scores, on the trial image
+
+
+def tflite(model, path, quantization=None):
+    """Writes a detector as `.tflite`, with TFLite's built-in ops only.
+
+    Signature serving_default: image, float32 `[1, H, W, 3]`, RGB 0 to 255, of the network's size; answers as
+    `saved_model` names them, boxes in 0...1 of that input. The phone scales its picture into the top left
+    corner of the input, proportions kept, as `data.images.letterbox` does.
+
+    Args:
+      model: the inference graph of a detector, as `keras_cnns.detector` returns it.
+      path: of the file, which appears complete or not at all.
+      quantization: None (float32), "float16" (weights halved), or "dynamic" (weights in 8 bits).
+
+    Returns:
+      the path.
+
+    Raises:
+      InputError: not a detector's graph, an unknown quantization, or the path cannot be written.
+      RuntimeError: the file does not give what the model gives; nothing is written.
+    """
+    require_detector(model)
+    if quantization not in QUANTIZATIONS:
+        raise InputError(f"quantization={quantization!r}: choose from {', '.join(map(repr, QUANTIZATIONS))}.")
+    interpreter_of = _interpreter()
+    path = pathlib.Path(path)
+    aside = path.with_name(f".{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.touch()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name a file in a folder that can.") from None
+    try:
+        aside.write_bytes(_convert(model, quantization))
+        _try(model, interpreter_of(str(aside)), TOLERANCE[quantization])
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def _interpreter():
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise ImportError('The TFLite file is tried before it is handed over, with ai-edge-litert: '
+                          'pip install "keras_cnns[tflite]"') from None
+    return Interpreter
+
+
+def _convert(model, quantization):
+    height, width = model.input_shape[1:3]
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serving_default", lambda image: served(model(image, training=False), float(height), float(width)),
+        input_signature=[tf.TensorSpec([1, height, width, 3], tf.float32, name="image")])
+    folder = tempfile.mkdtemp()
+    try:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if quantization:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        return converter.convert()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _try(model, interpreter, tolerance):
+    """Runs the file and the model on one image; converters have been known to lose the weights silently."""
+    height, width = model.input_shape[1:3]
+    noise = np.random.default_rng(0).uniform(0, 255, (1, -(-height // 32), -(-width // 32), 3)).astype("float32")
+    image = noise.repeat(32, 1).repeat(32, 2)[:, :height, :width]
+    want = served(model(image, training=False), float(height), float(width))["detection_scores"].numpy()
+    got = interpreter.get_signature_runner("serving_default")(image=image)["detection_scores"]
+    difference = np.abs(np.sort(got) - np.sort(want)).max()
+    if not difference <= tolerance:
+        raise RuntimeError(f"the TFLite file differs from {model.name} by {difference:.3g} in its scores "
+                           f"(at most {tolerance:g} is accepted); it was not written.")

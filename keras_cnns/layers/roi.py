@@ -1,0 +1,190 @@
+"""Region-of-interest pooling layers.
+
+    RoIPool    Fast R-CNN, section 2.1 (Girshick, ICCV 2015, arXiv:1504.08083)
+    RoIAlign   Mask R-CNN, section 3 (He et al., ICCV 2017, arXiv:1703.06870), over one map or a feature
+               pyramid (Lin et al., CVPR 2017, arXiv:1612.03144, eq. 1)
+
+Regions are `[x1, y1, x2, y2]` in pixels of the network input. Both layers are made of gathers of whole rows,
+so that every backend runs them and TFLite has all their ops built in; features must have a static height,
+width and channel count.
+"""
+
+import math
+
+import numpy as np
+from keras import layers, ops, saving
+
+register = saving.register_keras_serializable("keras_cnns")
+
+
+def _pick(row, index):
+    """Constants of a table by index: `[N], [...] -> [...]`, int32."""
+    return ops.take(ops.convert_to_tensor(np.array(row, "int32")), index)
+
+
+def _static_shape(layer, shape):
+    if None in shape[1:]:
+        raise ValueError(f"{layer} needs features of static height, width and channels; got {tuple(shape)}. "
+                         "Give the network a fixed input_shape.")
+    return shape[1:]
+
+
+def _bins(low, high, n, limit):
+    """Splits cells `low..high` into n bins, `[B, R] -> start, end`, each `[B, R, n]`, within `0..limit`."""
+    i = ops.arange(n, dtype="int32")
+    length = ops.maximum(high - low + 1, 1)[..., None]
+    start = low[..., None] + i * length // n
+    end = low[..., None] - (-(i + 1) * length // n)
+    return ops.clip(start, 0, limit), ops.clip(end, 0, limit)
+
+
+def _running_max(x, axis):
+    """Tables by window: the k-th holds, at each cell, the maximum of the `2**k` cells from there on.
+
+    Each is shorter than the last, since a window ends inside the map.
+    """
+    tables, window = [x], 1
+    while 2 * window <= x.shape[axis]:
+        last = tables[-1]
+        n = last.shape[axis] - window
+        halves = (last[:, :n], last[:, window:]) if axis == 1 else (last[:, :, :n], last[:, :, window:])
+        tables.append(ops.maximum(*halves))
+        window *= 2
+    return tables
+
+
+@register
+class RoIPool(layers.Layer):
+    """Max pooling of each region to a fixed grid. Fast R-CNN, section 2.1.
+
+    `features [B, H, W, C], rois [B, R, 4] -> [B, R, size, size, C]`; corners are rounded to whole cells and
+    the cells split into bins by integer arithmetic, as the paper's code means it. A bin outside the map is 0.
+
+    The maximum of any bin is the maximum of four overlapping power-of-two windows, so the layer is a set of
+    running maxima and four gathers. Exact for boxes of any size, inside or outside the map.
+
+    Args:
+      size: bins to a side, 7 in the paper. stride: pixels of the network input to a feature cell.
+    """
+
+    def __init__(self, size, stride, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # pixels would lose digits in half precision
+        self.size, self.stride = size, stride
+
+    def call(self, features, rois):
+        height, width, channels = _static_shape("RoIPool", features.shape)
+        cells = ops.cast(ops.floor(ops.cast(rois, "float32") / self.stride + 0.5), "int32")
+        left, top, right, bottom = ops.unstack(cells, axis=-1)
+        y0, y1 = _bins(top, bottom, self.size, height)
+        x0, x1 = _bins(left, right, self.size, width)
+
+        # All tables of an image one below the other, a row a cell; where each begins, and how wide it is.
+        tables = [[t for t in _running_max(rows, 2)] for rows in _running_max(features, 1)]
+        widths = [t.shape[2] for t in tables[0]]
+        cells_of = [t.shape[1] * t.shape[2] for line in tables for t in line]
+        begins = np.concatenate([[0], np.cumsum(cells_of)])
+        table = ops.concatenate([ops.reshape(t, (-1, t.shape[1] * t.shape[2], channels))
+                                 for line in tables for t in line], axis=1)
+        table = ops.reshape(table, (-1, channels))
+
+        def level(length, levels):  # the largest window that fits
+            return sum(ops.cast(length >= 2**k, "int32") for k in range(1, levels)) if levels > 1 else length * 0
+
+        ky, kx = level(y1 - y0, len(tables)), level(x1 - x0, len(widths))
+        image = ops.arange(ops.shape(features)[0], dtype="int32") * int(begins[-1])
+        begin = _pick(begins[:-1], ky[..., :, None] * len(widths) + kx[..., None, :])
+        begin = begin + image[:, None, None, None]
+        stretch = _pick(widths, kx)[..., None, :]
+        empty = (y1 <= y0)[..., :, None] | (x1 <= x0)[..., None, :]
+        pooled = None
+        for y in (y0, y1 - _pick([2**k for k in range(len(tables))], ky)):
+            for x in (x0, x1 - _pick([2**k for k in range(len(widths))], kx)):
+                cell = begin + y[..., :, None] * stretch + x[..., None, :]
+                corner = ops.take(table, ops.where(empty, 0, cell), axis=0)
+                pooled = corner if pooled is None else ops.maximum(pooled, corner)
+        return ops.where(empty[..., None], ops.zeros((), pooled.dtype), pooled)
+
+    def compute_output_shape(self, features_shape, rois_shape):
+        return (*rois_shape[:2], self.size, self.size, _static_shape("RoIPool", features_shape)[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "stride": self.stride}
+
+
+@register
+class RoIAlign(layers.Layer):
+    """Bilinear sampling of each region, averaged over a fixed grid. Mask R-CNN, section 3.
+
+    `features [B, H, W, C], rois [B, R, 4] -> [B, R, size, size, C]`. `features` may be a list of maps, finest
+    first, and `stride` the tuple of their strides; each region is then read from one level by its size, level 4
+    (stride 16) for 224 pixels (FPN, eq. 1). Samples more than a cell outside the map are 0.
+
+    Args:
+      size: bins to a side. stride: pixels to a feature cell, or one number a level.
+      samples: sampling points to a side of a bin. aligned: True puts a cell's value at its centre (half a
+        pixel from the corner); False is the first published code's rule, where regions are also never
+        smaller than one cell.
+    """
+
+    def __init__(self, size, stride, samples=2, aligned=True, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.size, self.stride, self.samples, self.aligned = size, stride, samples, aligned
+
+    def call(self, features, rois):
+        maps = list(features) if isinstance(features, (list, tuple)) else [features]
+        strides = list(self.stride) if isinstance(self.stride, (list, tuple)) else [self.stride]
+        if len(maps) != len(strides):
+            raise ValueError(f"RoIAlign got {len(maps)} feature maps and {len(strides)} strides; give one stride a map.")
+        shapes = [_static_shape("RoIAlign", m.shape) for m in maps]
+        heights, widths, channels = [s[0] for s in shapes], [s[1] for s in shapes], shapes[0][2]
+        begins = np.concatenate([[0], np.cumsum([h * w for h, w in zip(heights, widths)])])
+        table = ops.concatenate([ops.reshape(m, (-1, h * w, channels))
+                                 for m, (h, w, _) in zip(maps, shapes)], axis=1)
+        table = ops.reshape(table, (-1, channels))
+
+        rois = ops.cast(rois, "float32")
+        side = ops.sqrt(ops.maximum((rois[..., 2] - rois[..., 0]) * (rois[..., 3] - rois[..., 1]), 1e-12))
+        finest = int(math.log2(strides[0]))
+        level = ops.floor(4.0 + ops.log(side / 224.0 + 1e-6) / math.log(2.0))  # eq. 1
+        level = ops.cast(ops.clip(level, finest, finest + len(maps) - 1), "int32") - finest  # [B, R]
+        image = ops.arange(ops.shape(maps[0])[0], dtype="int32") * int(begins[-1])
+        begin = (_pick(begins[:-1], level) + image[:, None])[:, :, None, None]
+        width = _pick(widths, level)[:, :, None, None]
+
+        scale = 1.0 / ops.take(ops.convert_to_tensor(np.array(strides, "float32")), level)
+        shift = 0.5 if self.aligned else 0.0
+
+        def axis(low, high, limits):
+            """Sample positions on one axis, `[B, R, size]` for each sample: cells below, above, share above, inside."""
+            low, high = low * scale - shift, high * scale - shift
+            length = high - low if self.aligned else ops.maximum(high - low, 1.0)
+            last = ops.cast(_pick(limits, level), "float32")[..., None] - 1.0
+            for k in range(self.samples):
+                bins = ops.arange(self.size, dtype="float32") + (k + 0.5) / self.samples
+                p = low[..., None] + bins * (length / self.size)[..., None]
+                inside = ops.cast((p >= -1.0) & (p <= last + 1.0), "float32")
+                p = ops.clip(p, 0.0, last)
+                below = ops.minimum(ops.floor(p), last)
+                above = ops.minimum(below + 1.0, last)
+                yield ops.cast(below, "int32"), ops.cast(above, "int32"), p - below, inside
+
+        rows = list(axis(rois[..., 1], rois[..., 3], heights))
+        columns = list(axis(rois[..., 0], rois[..., 2], widths))
+        total = None
+        for y0, y1, fy, in_y in rows:
+            for x0, x1, fx, in_x in columns:
+                for y, wy in ((y0, (1.0 - fy) * in_y), (y1, fy * in_y)):
+                    for x, wx in ((x0, (1.0 - fx) * in_x), (x1, fx * in_x)):
+                        cell = begin + y[..., :, None] * width + x[..., None, :]
+                        weight = ops.cast((wy[..., :, None] * wx[..., None, :])[..., None], table.dtype)
+                        part = ops.take(table, cell, axis=0) * weight
+                        total = part if total is None else total + part
+        return total / self.samples**2
+
+    def compute_output_shape(self, features_shape, rois_shape):
+        shape = features_shape[0] if isinstance(features_shape[0], (list, tuple)) else features_shape
+        return (*rois_shape[:2], self.size, self.size, _static_shape("RoIAlign", shape)[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "stride": self.stride,
+                "samples": self.samples, "aligned": self.aligned}

@@ -1,0 +1,1 @@
+"""Measures of what a network answers against what is true."""

@@ -1,0 +1,1 @@
+"""Classification networks, a paper a file."""

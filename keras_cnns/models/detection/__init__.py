@@ -1,0 +1,1 @@
+"""Detectors, a paper a file."""

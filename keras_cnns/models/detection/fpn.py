@@ -1,0 +1,23 @@
+"""Feature Pyramid Networks for Object Detection.
+
+Lin, Dollar, Girshick, He, Hariharan, Belongie. CVPR 2017, arXiv:1612.03144. Lateral connections and the
+top-down path: section 3, Fig. 3; P6 by subsampling P5: footnote 2. Layers "P2" to "P6", strides 4 to 64.
+"""
+
+from keras import layers
+
+
+def pyramid(maps, width=256):
+    """`[C2, C3, ...]`, finest first, `-> [P2, P3, ..., P6]`, each `[B, H_l, W_l, width]`, one coarser than given."""
+    finest = 2
+    lateral = [layers.Conv2D(width, 1, name=f"lateral{i}")(c) for i, c in enumerate(maps, finest)]
+    top_down = lateral[-1:]
+    for i, fine in reversed(list(enumerate(lateral[:-1], finest))):
+        x = layers.UpSampling2D(2, name=f"up{i}")(top_down[0])
+        extra = x.shape[1] - fine.shape[1], x.shape[2] - fine.shape[2]  # a side may be odd
+        if any(extra):
+            x = layers.Cropping2D(((0, extra[0]), (0, extra[1])), name=f"crop{i}")(x)
+        top_down.insert(0, layers.Add(name=f"merge{i}")([fine, x]))
+    outputs = [layers.Conv2D(width, 3, padding="same", name=f"P{i}")(x) for i, x in enumerate(top_down, finest)]
+    coarsest = len(maps) + finest
+    return [*outputs, layers.MaxPooling2D(1, 2, name=f"P{coarsest}")(outputs[-1])]

@@ -1,0 +1,87 @@
+"""Non-maximum suppression.
+
+Under TensorFlow it is the op that TFLite has built in; elsewhere the same greedy rule is found as the fixed
+point of a matrix, with no op of any one backend.
+"""
+
+import keras
+from keras import ops
+
+from keras_cnns.ops import boxes as box_ops
+from keras_cnns.ops import gather
+
+# TFLite's kernel picks a box without area again and again, since its overlap with itself is 0.
+SMALLEST_SIDE = 1e-2
+# Without TensorFlow no more candidates than this enter, the best: the matrix has their square.
+MOST_CANDIDATES = 2048
+
+
+def nms(boxes, scores, size, iou_threshold, score_threshold=0.0):
+    """The best `size` boxes of which no two overlap by more than `iou_threshold`, best first.
+
+    `[B, N, 4], [B, N] -> index [B, size], int32; real [B, size], bool`, False where fewer were left. Boxes with
+    a score of `score_threshold` or less do not take part.
+    """
+    boxes = ops.concatenate([boxes[..., :2], ops.maximum(boxes[..., 2:], boxes[..., :2] + SMALLEST_SIDE)], -1)
+    if keras.backend.backend() == "tensorflow":
+        return _built_in(boxes, scores, size, iou_threshold, score_threshold)
+    return _fixed_point(boxes, scores, size, iou_threshold, score_threshold)
+
+
+def _built_in(boxes, scores, size, iou_threshold, score_threshold):
+    import tensorflow as tf
+
+    def one(image):
+        index, count = tf.image.non_max_suppression_padded(
+            *image, size, iou_threshold, score_threshold, pad_to_max_output_size=True)
+        return tf.reshape(index, [size]), count
+
+    if boxes.shape[0] == 1:  # without a loop: what TFLite likes
+        index, count = one((boxes[0], scores[0]))
+        index, count = index[None], count[None]
+    else:
+        index, count = tf.map_fn(one, (boxes, scores), fn_output_signature=(
+            tf.TensorSpec([size], tf.int32), tf.TensorSpec([], tf.int32)))
+    return index, tf.range(size)[None] < count[:, None]
+
+
+def _fixed_point(boxes, scores, size, iou_threshold, score_threshold):
+    n = min(boxes.shape[1], MOST_CANDIDATES)
+    scores, order = ops.top_k(scores, n)
+    boxes = gather.rows(boxes, order)
+    beats = ops.triu(ops.cast(box_ops.iou(boxes, boxes) > iou_threshold, "float32"), 1)  # [B, better, worse]
+    candidate = scores > score_threshold
+
+    # A box stays if no box that stays beats it. After i rounds the first i boxes are settled; most settle at once.
+    def unsettled(kept, before):
+        return ops.any(kept != before)
+
+    def settle(kept, before):
+        beaten = ops.einsum("bi,bij->bj", ops.cast(kept, "float32"), beats) > 0
+        return candidate & ~beaten, kept
+
+    kept, _ = ops.while_loop(unsettled, settle, (candidate, ops.zeros_like(candidate)), maximum_iterations=n)
+    place = ops.where(kept, ops.arange(n, 0, -1, dtype="int32"), 0)
+    top, first = ops.top_k(place, min(size, n))
+    index, real = ops.take_along_axis(ops.cast(order, "int32"), first, axis=1), top > 0
+    padding = ((0, 0), (0, size - min(size, n)))
+    return ops.pad(index, padding), ops.pad(real, padding)
+
+
+def class_nms(boxes, scores, size, iou_threshold, score_threshold):
+    """NMS within each class, then the best `size` of all.
+
+    `[B, N, K, 4], [B, N, K] ->` dict of boxes `[B, size, 4]`, scores `[B, size]`, labels `[B, size]` (1...K, 0 in
+    the padding), count `[B]`. Boxes must not be negative; each class is moved to a place of its own, so that one
+    pass serves all.
+    """
+    n, k = scores.shape[1:]
+    extent = ops.max(boxes) + 1.0
+    moved = boxes + (ops.arange(k, dtype=boxes.dtype) * extent)[:, None]
+    flat_scores = ops.reshape(scores, (-1, n * k))
+    index, real = nms(ops.reshape(moved, (-1, n * k, 4)), flat_scores, size, iou_threshold, score_threshold)
+    scores = ops.where(real, gather.rows(flat_scores, index), 0.0)
+    boxes = ops.where(real[..., None], gather.rows(ops.reshape(boxes, (-1, n * k, 4)), index), 0.0)
+    labels = ops.where(real, index % k + 1, 0)
+    return {"boxes": boxes, "scores": scores, "labels": labels,
+            "count": ops.sum(ops.cast(real, "int32"), -1)}

@@ -1,0 +1,1 @@
+"""How a kind of model meets a kind of data: recipes, checkpoints, fit, evaluation."""

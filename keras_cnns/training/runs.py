@@ -1,0 +1,98 @@
+"""A run of training is a folder: started again with the same words, it goes on where it was.
+
+    settings.json   what makes the run; another run's folder is refused
+    labels.txt      class names, 1...K in order
+    checkpoint/     network.keras (with optimizer and random states) and history.json, after every epoch
+    network.keras   the trained network, when all epochs are done
+    history.json    the numbers of each epoch
+"""
+
+import json
+import os
+import pathlib
+import shutil
+
+import keras
+
+from keras_cnns import models
+from keras_cnns.errors import InputError
+from keras_cnns.training import callbacks, detect, distribute, recipes
+
+
+def train_detector(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
+                   validation=(), devices=None, verbose="auto"):
+    """Trains a detector on samples, from its last checkpoint if the folder has one.
+
+    Args:
+      name: of the model. samples: `data.samples.Sample`s, checked. class_names: 1...K in order.
+      folder: of the run; made if missing.
+      recipe: `recipes.Recipe`, by default the model's own. input_shape, weights: as of `create_model`.
+      seed: of weights, order, augmentation and sampling; the same seed on the same machine gives the same run.
+      validation: samples to evaluate on after each epoch. devices: as of `distribute.strategy`.
+      verbose: of `fit`.
+
+    Returns:
+      `(network, history)`: the trained network, and a dict of numbers an epoch.
+
+    Raises:
+      InputError: no samples, a folder of another run, or one that cannot be written.
+    """
+    if not samples:
+        raise InputError("No samples to train on; name a data set or a split that has some.")
+    recipe = recipe or recipes.recipe(name)
+    folder = pathlib.Path(folder)
+    _claim(folder, class_names, {
+        "model": name, "input_shape": input_shape, "seed": seed, "weights": weights and str(weights),
+        "recipe": recipe._asdict(), "classes": list(class_names), "images": [s.image_id for s in samples]})
+    strategy = distribute.strategy(devices)
+    steps = detect.steps_per_epoch(samples, recipe.batch)
+    with distribute.scope(strategy):
+        resumed = callbacks.last_checkpoint(folder / "checkpoint")
+        if resumed:
+            network, history = resumed
+        else:
+            keras.utils.set_random_seed(seed)
+            network, history = models.create_model(name, input_shape, len(class_names), weights), []
+            network.compile(recipes.optimizer(recipe, steps), loss=models.module_of(name).losses())
+        if strategy:
+            distribute.synchronize(network)
+    done = len(history)
+    if done < recipe.epochs:
+        checkpoint = callbacks.Checkpoint(folder / "checkpoint", history)
+        evaluation = [callbacks.EvaluateDetections(models.detector(network), validation, recipe.batch)] \
+            if validation else []
+        image_size = network.input["image"].shape[1:3]
+        network.fit(
+            detect.batches(samples, image_size, recipe.batch, recipe.epochs, seed, done * steps), shuffle=False,
+            epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps, verbose=verbose,
+            callbacks=[*evaluation, checkpoint, keras.callbacks.TerminateOnNaN()])
+        history = checkpoint.history
+    for file in ("network.keras", "history.json"):
+        _put(folder / "checkpoint" / file, folder / file)
+    return network, history
+
+
+def _put(source, target):
+    aside = target.with_name(f".{target.name}.writing")
+    shutil.copyfile(source, aside)
+    os.replace(aside, target)
+
+
+def _claim(folder, class_names, settings):
+    """Makes the folder of a run, or finds that it is this run's."""
+    settings = json.loads(json.dumps(settings))
+    path = folder / "settings.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            (folder / "labels.txt").write_text("".join(f"{name}\n" for name in class_names))
+            aside = folder / ".settings.json.writing"
+            aside.write_text(json.dumps(settings, indent=1))
+            os.replace(aside, path)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can.") from None
+    stands = json.loads(path.read_text())
+    other = [key for key in settings if stands.get(key) != settings[key]]
+    if other:
+        raise InputError(f"{folder}: holds a run with other {', '.join(other)}; repeat that run's settings "
+                         "to go on with it, or name another folder.")

@@ -1,0 +1,168 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_cnns.models import create_model, detector
+from keras_cnns.models.detection import faster_rcnn
+from keras_cnns.ops import anchors, boxes
+
+SIDE = 96
+
+
+def some_input(batch=2, labels=((1, 3, 0),)):
+    rng = np.random.default_rng(0)
+    rows = np.array([[[8, 8, 60, 60], [40, 30, 90, 80], [0, 0, 0, 0]]], "float32")
+    return {"image": rng.uniform(0, 255, (batch, SIDE, SIDE, 3)).astype("float32"),
+            "boxes": rows[:, :len(labels[0])].repeat(batch, 0),
+            "labels": np.array(labels, "int32").repeat(batch, 0)}
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    return create_model("faster_rcnn_resnet18", (SIDE, SIDE, 3), 3)
+
+
+def count(weights):
+    return sum(int(np.prod(w.shape)) for w in weights)
+
+
+@pytest.mark.parametrize("num_classes, trainable, total", [
+    (90, 41_755_286, 41_861_526),   # the release: 91 with background
+    (20, 41_396_536, 41_502_776)])  # 21 with background; the same frozen 106,240
+def test_parameters_of_the_pyramid_equal_the_release(num_classes, trainable, total):
+    network = create_model("faster_rcnn_resnet50_fpn", (64, 96, 3), num_classes)
+    normalize = 7  # mean, variance and a count of the input
+    counted = count(network.trainable_weights), count(network.weights)
+    seeds = count(layer.seed_generator.state for layer in network.layers if hasattr(layer, "seed_generator"))
+    assert counted[0] == trainable
+    assert total <= counted[1] - seeds <= total + normalize
+
+
+def test_the_network_gives_predictions_and_targets_of_equal_keys(network):
+    outputs = network(some_input())
+    assert set(outputs["predictions"]) == set(outputs["targets"]) == {"rpn_cls", "rpn_reg", "roi_cls", "roi_reg"}
+    anchors = 6 * 6 * 12
+    assert outputs["predictions"]["rpn_cls"].shape == (2, anchors)
+    assert outputs["predictions"]["rpn_reg"].shape == (2, anchors, 4)
+    assert outputs["predictions"]["roi_cls"].shape == (2, 64, 4)
+    assert outputs["predictions"]["roi_reg"].shape == (2, 64, 3, 4)
+    assert outputs["targets"]["rpn_cls"].shape == (2, anchors, 5)
+    assert outputs["targets"]["roi_cls"].shape == (2, 64, 5)
+
+
+def test_stock_compile_fit_and_evaluate_log_each_loss(network):
+    network.compile("sgd", loss=faster_rcnn.losses())
+    x = some_input(4)
+    logs = network.evaluate(x, batch_size=2, verbose=0, return_dict=True)
+    assert {"loss", "rpn_cls_loss", "rpn_reg_loss", "roi_cls_loss", "roi_reg_loss"} <= set(logs)
+    assert logs["loss"] == pytest.approx(sum(v for k, v in logs.items() if k != "loss"), rel=1e-4)
+
+
+def test_an_image_without_objects_has_finite_losses(network):
+    network.compile("sgd", loss=faster_rcnn.losses())
+    x = some_input(2, labels=((0, 0, 0),))
+    logs = network.evaluate(x, batch_size=2, verbose=0, return_dict=True)
+    assert np.isfinite(list(logs.values())).all() and logs["roi_reg_loss"] == 0
+
+
+def gradient_of(network, which, labels):
+    """Gradient of one loss with respect to its prediction rows, and the target rows it came from."""
+    import tensorflow as tf
+
+    x = some_input(1, labels)
+    outputs = network(x, training=False)
+    prediction = tf.convert_to_tensor(outputs["predictions"][which])
+    targets = outputs["targets"][which]
+    with tf.GradientTape() as tape:
+        tape.watch(prediction)
+        loss = faster_rcnn.losses()[which](targets, prediction)
+    return tape.gradient(loss, prediction).numpy()[0], targets.numpy()[0]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow's tape")
+@pytest.mark.parametrize("which", ["rpn_cls", "rpn_reg"])
+def test_the_gradient_is_zero_in_an_ignored_region(network, which):
+    gradient, _ = gradient_of(network, which, ((-1, 3, 0),))
+    gradient = np.abs(gradient).reshape(len(gradient), -1).sum(1)
+    rows = np.concatenate(anchors.pyramid(
+        (SIDE, SIDE), faster_rcnn.VARIANTS["faster_rcnn_resnet18"].levels, faster_rcnn.RATIOS))
+    ignored, other = some_input(1)["boxes"][0, :1], some_input(1)["boxes"][0, 1:2]
+    inside = np.array(boxes.ioa(rows, ignored))[:, 0] >= 0.5
+    on_the_other = np.array(boxes.iou(rows, other))[:, 0] >= 0.3
+    assert inside.any() and gradient[inside & ~on_the_other].sum() == 0
+    assert gradient.sum() > 0  # elsewhere it learns
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow's tape")
+@pytest.mark.parametrize("which", ["roi_cls", "roi_reg"])
+def test_the_gradient_is_zero_at_regions_that_do_not_count(network, which):
+    gradient, targets = gradient_of(network, which, ((-1, 3, 0),))
+    gradient, counted = np.abs(gradient).reshape(len(gradient), -1).sum(1), targets[:, 4] >= 0
+    assert (gradient[~counted] == 0).all() and gradient.sum() > 0
+
+
+def test_a_network_whose_only_object_is_ignored_learns_no_object(network):
+    outputs = network(some_input(2, labels=((-1, 0, 0),)))
+    assert (np.array(outputs["targets"]["rpn_cls"])[..., 4] <= 0).all()
+    assert (np.array(outputs["targets"]["roi_cls"])[..., 4] <= 0).all()
+
+
+def test_regions_inside_an_ignored_object_are_not_counted(network):
+    sampled = keras.Model(network.input, network.get_layer("sample_rois").output)
+    x = some_input(1, labels=((-1, 0, 0),))
+    rois, targets = (np.array(t)[0] for t in sampled(x))
+    inside = np.array(boxes.ioa(rois, x["boxes"][0, :1]))[:, 0] >= 0.5
+    real = rois[:, 2] - rois[:, 0] > 1.5
+    assert (targets[inside & real, 4] == -1).all()
+
+
+def test_the_detector_gives_padded_detections_within_the_image(network):
+    found = detector(network, score_threshold=0.01, max_detections=30).predict(some_input()["image"], verbose=0)
+    assert found["boxes"].shape == (2, 30, 4) and found["labels"].dtype == "int32"
+    assert found["boxes"].min() >= 0 and found["boxes"].max() <= SIDE
+    for i, n in enumerate(found["count"]):
+        assert (found["labels"][i, :n] >= 1).all() and (found["labels"][i, :n] <= 3).all()
+        assert (np.diff(found["scores"][i, :n]) <= 0).all()
+        assert found["scores"][i, n:].sum() == found["labels"][i, n:].sum() == found["boxes"][i, n:].sum() == 0
+
+
+def test_a_batch_gives_what_its_images_give_alone(network):
+    graph, image = detector(network, score_threshold=0.01), some_input(3)["image"]
+    image[1] *= 0.5
+    together, alone = graph.predict(image, verbose=0), graph.predict(image, batch_size=1, verbose=0)
+    np.testing.assert_array_equal(together["labels"], alone["labels"])
+    np.testing.assert_allclose(together["scores"], alone["scores"], atol=1e-5)
+
+
+def test_the_detector_of_a_loaded_network_gives_the_same(network, tmp_path):
+    network.save(tmp_path / "n.keras")
+    again = keras.saving.load_model(tmp_path / "n.keras", compile=False)
+    image = some_input()["image"]
+    want, got = (detector(n, score_threshold=0.01).predict(image, verbose=0) for n in (network, again))
+    for key in want:
+        np.testing.assert_allclose(got[key], want[key], atol=1e-4)
+
+
+def test_the_pyramid_trains_and_detects():
+    network = create_model("faster_rcnn_resnet50_fpn", (64, 96, 3), 3)
+    network.compile("sgd", loss=faster_rcnn.losses())
+    x = some_input(1)
+    x["image"] = x["image"][:, :64]
+    assert np.isfinite(network.train_on_batch(x))
+    found = detector(network, score_threshold=0.0, max_detections=20).predict(x["image"], verbose=0)
+    assert found["boxes"].shape == (1, 20, 4)
+
+
+def test_half_precision_keeps_boxes_and_losses_in_float32():
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_float16" if keras.backend.backend() != "jax" else "mixed_bfloat16")
+        network = create_model("faster_rcnn_resnet18", (SIDE, SIDE, 3), 3)
+        outputs = network(some_input(1))
+        assert network.get_layer("backbone").compute_dtype in ("float16", "bfloat16")
+        for part in outputs.values():
+            assert {keras.backend.standardize_dtype(t.dtype) for t in part.values()} == {"float32"}
+        assert keras.backend.standardize_dtype(detector(network)(some_input(1)["image"])["boxes"].dtype) == "float32"
+    finally:
+        keras.config.set_dtype_policy(policy)
