@@ -71,7 +71,8 @@ def _parser():
     sub.add_argument("--weights", metavar="FILE", help="start from a .weights.h5 or .keras file")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
-    for field, kind in (("learning-rate", float), ("momentum", float), ("weight-decay", float), ("batch", _positive),
+    sub.add_argument("--optimizer", choices=("sgd", "adamw"), help="default: the model's recipe")
+    for field, kind in (("learning-rate", float), ("weight-decay", float), ("batch", _positive),
                         ("epochs", _positive), ("warmup", int)):
         sub.add_argument(f"--{field}", type=kind, help="default: the model's recipe")
 

@@ -33,7 +33,7 @@ def main():
     parser = argparse.ArgumentParser("tools/demo", description=__doc__)
     parser.add_argument("--voc", metavar="PATH", help="a VOCdevkit folder; by default pictures are drawn")
     parser.add_argument("--output", default="runs/demo", metavar="FOLDER", help="of everything but the SavedModel")
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--epochs", type=int, help="default: 6 of the drawn pictures, the recipe's of one's own")
     parser.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop")
     options = parser.parse_args()
     folder = pathlib.Path(options.output)
@@ -41,16 +41,17 @@ def main():
     if options.voc:
         name, size = f"voc:{options.voc}", None
     else:
-        name, size = f"voc:{folder / 'VOCdevkit'}", (192, 192, 3)
+        name, size = f"voc:{folder / 'VOCdevkit'}", (160, 160, 3)
+        options.epochs = options.epochs or 6
         if not (folder / "VOCdevkit").exists():
             say("Drawing a data set in VOC's layout")
-            synthetic.write_voc(folder / "VOCdevkit")
+            synthetic.write_voc(folder / "VOCdevkit", train=800, val=100)
     train, class_names, skipped = named.detection(name, "train", on_bad_sample=options.on_bad_sample)
     unseen, _, more = named.detection(name, "val", class_names, options.on_bad_sample)
     for line in skipped + more:
         print("skipped", line)
 
-    say(f"Training {MODEL} on {len(train)} images")
+    say(f"Training {MODEL} on {len(train)} images of {name}")
     recipe = recipes.recipe(MODEL)
     recipe = recipe._replace(epochs=options.epochs or recipe.epochs)
     before = time.time()
@@ -87,31 +88,41 @@ def compare(detector, version, lite, asked):
     """Every door's detections of the same encoded images, boxes in 0...1 of the image, and milliseconds an image."""
     size = detector.input_shape[1:3]
     encoded = [s.source if isinstance(s.source, bytes) else pathlib.Path(s.source).read_bytes() for s in asked]
-    canvases = [images.letterbox(samples.decode(data, "image"), size) for data in encoded]
+    decoded = [samples.decode(data, s.name) for data, s in zip(encoded, asked)]
+    sides = [image.shape[1::-1] for image in decoded]  # width, height
+    canvases = [images.letterbox(image, size) for image in decoded]
     loaded = tf.saved_model.load(str(version)).signatures["jpeg"]
     runner = Interpreter(str(lite), num_threads=2).get_signature_runner("serving_default")
 
     def by_keras(i):
         answer = detector.predict_on_batch(canvases[i][0][None])
-        side = np.array(size)[::-1] / extent(i)
-        boxes = answer["boxes"][0] / np.tile(size[::-1], 2) * np.tile(side, 2)
-        return rows(boxes, answer["scores"][0], answer["labels"][0], answer["count"][0])
+        boxes = answer["boxes"][0] / np.tile(extent(i), 2)
+        return rows(i, boxes, answer["scores"][0], answer["labels"][0], answer["count"][0])
 
     def by_lite(i):
         answer = runner(image=canvases[i][0][None].numpy())
-        boxes = answer["detection_boxes"][0][:, [1, 0, 3, 2]] * np.tile(np.array(size)[::-1] / extent(i), 2)
-        return rows(boxes, answer["detection_scores"][0], answer["detection_classes"][0], answer["num_detections"][0])
-
-    def extent(i):  # of the image within the canvas, (x, y)
-        height, width = samples.decode(encoded[i], "image").shape[:2]
-        return canvases[i][1].numpy() * (width, height)
+        return served(i, answer, np.array(size)[::-1] / extent(i))
 
     def by_signature(i):
-        return served({k: v.numpy() for k, v in loaded(jpeg=tf.constant([encoded[i]])).items()})
+        return served(i, {key: value.numpy() for key, value in loaded(jpeg=tf.constant([encoded[i]])).items()})
+
+    def served(i, answer, stretch=(1, 1)):
+        boxes = answer["detection_boxes"][0][:, [1, 0, 3, 2]] * np.tile(stretch, 2)
+        return rows(i, boxes, answer["detection_scores"][0], answer["detection_classes"][0],
+                    answer["num_detections"][0])
+
+    def extent(i):  # of the image within the canvas, (x, y)
+        return canvases[i][1].numpy() * sides[i]
+
+    def rows(i, boxes, scores, labels, count):
+        """What lies within the image."""
+        boxes = np.minimum(boxes[:int(count)], 1.0)
+        real = ((boxes[:, 2:] - boxes[:, :2]) * sides[i]).min(1, initial=np.inf) >= 1
+        return {"boxes": boxes[real], "scores": scores[:int(count)][real], "labels": labels[:int(count)][real].astype(int)}
 
     with serve(version.parent.parent) as client:
         doors = {"Keras": by_keras, "SavedModel": by_signature,
-                 "served": lambda i: served(client.predict(MODEL, encoded[i])), "TFLite": by_lite}
+                 "served": lambda i: served(i, client.predict(MODEL, encoded[i])), "TFLite": by_lite}
         answers, milliseconds = {}, {}
         for door, ask in doors.items():
             ask(0)  # the first call compiles
@@ -119,16 +130,6 @@ def compare(detector, version, lite, asked):
             answers[door] = [ask(i) for i in range(len(asked))]
             milliseconds[door] = 1000 * (time.perf_counter() - before) / len(asked)
     return answers, milliseconds
-
-
-def served(answer):
-    return rows(answer["detection_boxes"][0][:, [1, 0, 3, 2]], answer["detection_scores"][0],
-                answer["detection_classes"][0], answer["num_detections"][0])
-
-
-def rows(boxes, scores, labels, count):
-    n = int(count)
-    return {"boxes": np.minimum(boxes[:n], 1.0), "scores": scores[:n], "labels": labels[:n].astype(int)}
 
 
 class serve:

@@ -1,9 +1,9 @@
 """Drawn objects with exact labels: a data set for tests and demonstrations that nobody has to download.
 
-Five shapes of any colour, size and turn on textured backgrounds, one to four an image; they cover one another
-(an object's box is what can be seen of it), are cut by the border (truncated), or are hardly to be seen, small
-or mostly covered (difficult). Images differ in size and are not square. `write_voc` writes them in the genuine
-VOCdevkit layout; picture i of a seed is always the same.
+Five shapes of any colour and many sizes, tilted a little, on textured backgrounds, one to four an image; they
+cover one another (an object's box is what can be seen of it), are cut by the border (truncated), or are hardly to
+be seen, small or mostly covered (difficult). Images differ in size and are not square. `write_voc` writes them in
+the genuine VOCdevkit layout; picture i of a seed is always the same.
 """
 
 import io
@@ -128,8 +128,8 @@ def _pack(image_id, canvas, things):
 
 def _shape(rng, label, height, width):
     """A turned shape somewhere in the image: its whole area in pixels, and its mask `[H, W]`, 0 to 1."""
-    radius = 0.5 * min(height, width) * math.exp(rng.uniform(math.log(0.18), math.log(0.65)))
-    turn = rng.uniform(0, 2 * math.pi)
+    radius = 0.5 * min(height, width) * math.exp(rng.uniform(math.log(0.3), math.log(0.75)))
+    turn = rng.uniform(-0.4, 0.4)  # radians
     center = rng.uniform(0.05, 0.95, 2) * (width, height)
     n = OVERSAMPLING
     # Drawn on a field with a margin of its own radius, so that the area outside the image is known too.

@@ -83,9 +83,21 @@ def _archive(model):
     size = model.input_shape[1:3]
 
     def answer(canvas, scale, sides):
-        """Canvas pixels back to the image: scale `[..., 2]` as `letterbox` gives it, sides (height, width)."""
-        extent = sides * scale[..., ::-1]  # of the image within the canvas
-        return served(model(canvas, training=False), extent[..., :1], extent[..., 1:])
+        """Boxes from the canvas to the image: scale `[..., 2]` as `letterbox` gives it, sides (height, width)."""
+        found = model(canvas, training=False)
+        limit = tf.tile(sides[..., ::-1], [1] * (sides.shape.rank - 1) + [2])[..., None, :]
+        factor = tf.tile(scale, [1] * (scale.shape.rank - 1) + [2])[..., None, :]
+        boxes = tf.minimum(found["boxes"] / factor, limit)
+        # What lies in the margin beside the image is none of it: such rows go to the end and are emptied.
+        real = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], -1) >= 1.0  # pixel
+        order = tf.argsort(tf.cast(~real, tf.int32), axis=-1, stable=True)
+        real = tf.gather(real, order, batch_dims=1)
+        kept = {"boxes": boxes, "scores": found["scores"], "labels": found["labels"]}
+        kept = {key: tf.gather(value, order, batch_dims=1) for key, value in kept.items()}
+        kept = {key: tf.where(real[..., None] if key == "boxes" else real, value, tf.zeros_like(value))
+                for key, value in kept.items()}
+        kept["count"] = tf.reduce_sum(tf.cast(real, tf.int32), -1)
+        return served(kept, sides[..., :1], sides[..., 1:])
 
     def from_pixels(image):
         canvas, scale = images.letterbox(image, size)
@@ -93,7 +105,7 @@ def _archive(model):
 
     def decode(numbered):
         index, data = numbered
-        known = tf.strings.regex_full_match(tf.strings.substr(data, 0, 4), r"(?s)\xff\xd8\xff.|\x89PNG")
+        known = tf.io.is_jpeg(data) | (tf.strings.substr(data, 0, 4) == b"\x89PNG")
         with tf.control_dependencies([tf.debugging.Assert(
                 known, ["Image", index, "of the batch is neither a JPEG nor a PNG."])]):
             image = tf.io.decode_image(data, channels=3, expand_animations=False)

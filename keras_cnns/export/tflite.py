@@ -13,7 +13,7 @@ from keras_cnns.errors import InputError
 from keras_cnns.export.saved_model import require_detector, served
 
 QUANTIZATIONS = (None, "float16", "dynamic")
-TOLERANCE = {None: 1e-3, "float16": 0.05, "dynamic": 0.2}  # of the best scores, on the trial image
+TOLERANCE = {None: 1e-3, "float16": 0.1, "dynamic": 0.3}  # of scores, best to worst, on the trial image
 
 
 def tflite(model, path, quantization=None):

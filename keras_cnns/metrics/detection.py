@@ -131,7 +131,9 @@ def agreement(expected, found):
         if sorted(a["labels"]) != sorted(b["labels"]):
             return Agreement(False, 0.0, 1.0, count)
         of_one_label = np.asarray(a["labels"])[:, None] == np.asarray(b["labels"])
-        overlap = np.where(of_one_label, np.maximum(_overlap(a["boxes"], b["boxes"]), 0.0), -1.0)
+        equal = np.isclose(np.asarray(a["boxes"])[:, None], b["boxes"], rtol=1e-5, atol=1e-6).all(-1)
+        overlap = np.where(equal, 1.0, np.maximum(_overlap(a["boxes"], b["boxes"]), 0.0))  # equal without area, too
+        overlap = np.where(of_one_label, overlap, -1.0)
         for i in np.argsort(-np.asarray(a["scores"]), kind="stable"):
             j = overlap[i].argmax()
             iou = min(iou, float(overlap[i, j]))

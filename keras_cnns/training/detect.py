@@ -45,7 +45,7 @@ def batches(samples, image_size, batch, epochs, seed, first_step=0):
 
 
 def detect(detector, samples, batch=8, progress=True):
-    """A detector's answers for each sample, in pixels of its own image.
+    """A detector's answers for each sample, in pixels of its own image; what lies in the margin beside it is dropped.
 
     Returns:
       a list of dicts, boxes `[N, 4]`, scores `[N]`, labels `[N]`, NumPy, in the order of the samples.
@@ -63,9 +63,10 @@ def detect(detector, samples, batch=8, progress=True):
             console=rich.console.Console(stderr=True)):
         answer = detector.predict_on_batch(image)
         for i, n in enumerate(answer["count"]):
-            boxes = answer["boxes"][i, :n] / np.tile(scale[i], 2)
-            found.append({"boxes": np.minimum(boxes, np.tile(side[i], 2)),
-                          "scores": answer["scores"][i, :n], "labels": answer["labels"][i, :n]})
+            boxes = np.minimum(answer["boxes"][i, :n] / np.tile(scale[i], 2), np.tile(side[i], 2))
+            real = (boxes[:, 2:] - boxes[:, :2]).min(1) >= 1  # pixel
+            found.append({"boxes": boxes[real], "scores": answer["scores"][i, :n][real],
+                          "labels": answer["labels"][i, :n][real]})
     return found
 
 

@@ -313,3 +313,8 @@ def test_agreement_is_none_where_a_label_or_a_count_differs():
     assert not agreement([one], [other]).same
     assert not agreement([one], [some()]).same
     assert agreement([one], [other])[1:3] == (0.0, 1.0)
+
+
+def test_equal_boxes_without_area_agree():
+    edge = some((10, 0, 10, 10, 1, 0.9))
+    assert agreement([edge], [edge]) == (True, 1.0, 0.0, 1)

@@ -8,9 +8,9 @@ arXiv:1504.08083); with a feature pyramid, FPN's (arXiv:1612.03144, sections 4.1
 `build` returns the network to train; `detector(network)` the graph to serve. Both are functional graphs over
 the same layers, so they share weights.
 
-Rows: `faster_rcnn_resnet18` is this package's own small one, in the paper's form: RPN and RoIPool on one map
-of stride 16, fc6 and fc7 of 1024 units, the paper's four COCO scales at half its image side.
-`faster_rcnn_resnet50_fpn` is the release of torchvision: RoIAlign, frozen batch norm (train it from
+Rows: `faster_rcnn_resnet18` is this package's own small one, in the paper's form (RPN and RoIPool on one map, fc6
+and fc7, the four COCO scales) at half its image side, and so on conv3_x, stride 8: at stride 16 a cell would be as
+large a part of the picture as at 32 in the paper. `faster_rcnn_resnet50_fpn` is the release of torchvision: RoIAlign, frozen batch norm (train it from
 ImageNet weights, or it learns badly). Anchors across the border count, unlike section 3.1.3, as in FPN and in
 every release since; a small input would have few others.
 """
@@ -45,7 +45,7 @@ class Variant(NamedTuple):
 
 VARIANTS = {
     "faster_rcnn_resnet18": Variant(
-        "resnet18", ("conv4_x",), ((16, (32, 64, 128, 256)),), 256, 64, (300, 100), 0.3, (320, 320, 3), 20),
+        "resnet18", ("conv3_x",), ((8, (32, 64, 128, 256)),), 256, 64, (300, 100), 0.3, (320, 320, 3), 20),
     "faster_rcnn_resnet50_fpn": Variant(
         "resnet50_v1_5", ("conv2_x", "conv3_x", "conv4_x", "conv5_x"),
         ((4, (32,)), (8, (64,)), (16, (128,)), (32, (256,)), (64, (512,))),

@@ -1,0 +1,58 @@
+"""The numbers do not depend on the backend: the same tests, and the same detections, under JAX."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cnns.models import create_model, detector
+
+ROOT = pathlib.Path(__file__).parents[1]
+JAX = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts from TensorFlow")
+
+
+def test_ops_layers_and_losses_pass_under_jax():
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops", "tests/layers",
+                           "tests/test_losses.py"], cwd=ROOT, env=JAX, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+PROGRAM = """
+import json, sys
+import numpy as np
+from keras_cnns.models import create_model, detector, module_of
+network = create_model("faster_rcnn_resnet18", (96, 96, 3), 3, weights=sys.argv[1])
+image = np.load(sys.argv[2])
+found = detector(network, score_threshold=0.01, max_detections=20).predict(image, verbose=0)
+network.compile("sgd", loss=module_of(network.name).losses())
+loss = network.train_on_batch({"image": image, "boxes": np.array([[[8, 8, 60, 60]]] * 2, "float32"),
+                               "labels": np.array([[1], [2]], "int32")})
+print(json.dumps([{key: np.array(value).tolist() for key, value in found.items()}, float(np.max(loss))]))
+"""
+
+
+def test_the_detector_finds_the_same_under_jax_and_trains(tmp_path):
+    keras.utils.set_random_seed(0)
+    network = create_model("faster_rcnn_resnet18", (96, 96, 3), 3)
+    # Heads with some life in them, so that scores are not all alike.
+    head = network.get_layer("roi_head")
+    head.set_weights([30 * w if w.ndim == 2 and w.shape[-1] in (4, 16) else w for w in head.get_weights()])
+    network.save_weights(tmp_path / "n.weights.h5")
+    image = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype("float32")
+    np.save(tmp_path / "image.npy", image)
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "n.weights.h5"), str(tmp_path / "image.npy")],
+                          env=JAX, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, loss = json.loads(done.stdout.splitlines()[-1])
+    want = detector(network, score_threshold=0.01, max_detections=20).predict(image, verbose=0)
+    assert np.isfinite(loss) and want["count"].min() > 0
+    np.testing.assert_array_equal(found["labels"], want["labels"])
+    np.testing.assert_allclose(found["scores"], want["scores"], atol=1e-3)
+    np.testing.assert_allclose(found["boxes"], want["boxes"], atol=0.1)

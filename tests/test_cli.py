@@ -1,0 +1,175 @@
+"""The command line as its user meets it: what it does, and one line where it cannot."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_cnns import cli
+from keras_cnns.data import synthetic
+from keras_cnns.models import create_model
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory):
+    return synthetic.write_voc(tmp_path_factory.mktemp("data") / "VOCdevkit", train=6, val=4)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, voc):
+    """A folder of a run of two epochs, made by the command."""
+    folder = tmp_path_factory.mktemp("runs") / "shapes"
+    status = cli.main(["train", "faster_rcnn_resnet18", "--data", f"voc:{voc}", "--input-size", "64", "--batch", "3",
+                       "--epochs", "2", "--output", str(folder), "--validation-split", "val"])
+    assert status == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved_models(tmp_path_factory, run_folder):
+    folder = tmp_path_factory.mktemp("saved_models")
+    assert cli.main(["export", str(run_folder), str(folder / "shapes"), "--score-threshold", "0.01"]) == 0
+    return folder
+
+
+def refused(capsys, *arguments, status=2):
+    """The one line of an error."""
+    assert cli.main(list(map(str, arguments))) == status
+    output = capsys.readouterr()
+    lines = [line for line in output.err.splitlines() if line.startswith("keras-cnns:")]
+    assert len(lines) == 1 and "Traceback" not in output.err
+    return lines[0]
+
+
+def test_models_are_listed(capsys):
+    assert cli.main(["models", "resnet1*"]) == 0
+    output = capsys.readouterr().out
+    assert "resnet18" in output and "resnet101" in output and "plain18" not in output
+
+
+def test_data_are_counted(capsys, voc):
+    assert cli.main(["data", "--data", f"voc:{voc}"]) == 0
+    output = capsys.readouterr().out
+    assert "6 images" in output and all(name in output for name in synthetic.CLASSES)
+
+
+def test_a_run_leaves_its_network_labels_and_numbers(run_folder):
+    assert {"network.keras", "labels.txt", "history.json", "settings.json", "checkpoint"} <= {
+        p.name for p in run_folder.iterdir()}
+    assert "AP50" in (run_folder / "history.json").read_text()
+    assert keras.saving.load_model(run_folder / "network.keras").name == "faster_rcnn_resnet18"
+
+
+def test_training_goes_without_a_warning(tmp_path, voc):
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-m", "keras_cnns.cli", "train", "faster_rcnn_resnet18", "--data",
+         f"voc:{voc}", "--input-size", "64", "--batch", "2", "--epochs", "1", "--limit", "2", "--output",
+         str(tmp_path / "run")], capture_output=True, text=True, cwd=pathlib.Path(cli.__file__).parents[1])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "arning" not in done.stderr + done.stdout
+
+
+def test_evaluate_prints_both_forms_and_coco(capsys, run_folder, voc):
+    assert cli.main(["evaluate", str(run_folder), "--data", f"voc:{voc}"]) == 0
+    output = capsys.readouterr().out
+    assert "mean" in output and "AP50" in output and "AR100" in output
+
+
+def test_predict_draws_pictures(capsys, run_folder, voc, tmp_path):
+    images = sorted(voc.rglob("*.jpg"))[:2]
+    assert cli.main(["predict", str(run_folder), *map(str, images), "--output", str(tmp_path / "p"),
+                     "--score-threshold", "0.01"]) == 0
+    for image in images:
+        with Image.open(tmp_path / "p" / f"{image.stem}.png") as picture, Image.open(image) as original:
+            assert picture.size == original.size and (np.array(picture) != np.array(original)).any()
+
+
+def test_export_serve_and_query(capfd, saved_models, voc):
+    from keras_cnns.serving.server import Server
+
+    images = sorted(voc.rglob("*.jpg"))[:2]
+    with Server(saved_models, port=0) as server:
+        assert cli.main(["query", f"127.0.0.1:{server.port}", "shapes", *map(str, images), "--score-threshold", "0.01",
+                         "--labels", str(saved_models / "shapes" / "1" / "assets.extra" / "labels.txt")]) == 0
+        output = capfd.readouterr().out
+        assert any(name in output for name in synthetic.CLASSES)
+        assert cli.main(["query", f"127.0.0.1:{server.port}", "nothing", str(images[0])]) == 1
+        assert "Servable not found" in capfd.readouterr().err
+
+
+def test_a_tflite_file_is_exported(run_folder, tmp_path):
+    assert cli.main(["export", str(run_folder), str(tmp_path / "a.tflite")]) == 0
+    assert (tmp_path / "a.tflite").stat().st_size > 1e6
+
+
+@pytest.mark.parametrize("data, says", [
+    ("voc:/nowhere", "/nowhere"), ("imagenet", "Accepted: voc:PATH"), ("voc:", "Accepted"), ("synthetic:x", "Accepted")])
+def test_data_that_are_not_there_are_named(capsys, data, says):
+    assert says in refused(capsys, "data", "--data", data)
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones(capsys, voc):
+    assert "resnet18" in refused(capsys, "train", "resnet_18", "--data", f"voc:{voc}")
+
+
+def test_a_classifier_has_no_recipe_yet(capsys, voc):
+    assert "Trainable: faster_rcnn" in refused(capsys, "train", "resnet18", "--data", f"voc:{voc}")
+
+
+def test_a_bad_sample_stops_or_is_skipped_and_listed(capsys, tmp_path):
+    root = synthetic.write_voc(tmp_path / "VOCdevkit", train=3, val=1)
+    images = sorted(root.rglob("*.jpg"))
+    images[0].write_bytes(images[0].read_bytes()[:500])
+    assert images[0].name in refused(capsys, "data", "--data", f"voc:{root}")
+    arguments = ["train", "faster_rcnn_resnet18", "--data", f"voc:{root}", "--input-size", "64", "--batch", "2",
+                 "--epochs", "1", "--output", str(tmp_path / "run")]
+    assert images[0].name in refused(capsys, *arguments)
+    assert not (tmp_path / "run").exists()  # found before anything was begun
+    assert cli.main([*arguments, "--on-bad-sample", "skip"]) == 0
+    output = capsys.readouterr()
+    assert "1 samples were skipped" in output.out and images[0].name in output.out
+
+
+def test_a_network_that_is_not_there_is_named(capsys, tmp_path, voc):
+    assert str(tmp_path) in refused(capsys, "evaluate", tmp_path, "--data", f"voc:{voc}")
+    (tmp_path / "network.keras").write_text("this is no network")
+    assert "cannot be loaded" in refused(capsys, "evaluate", tmp_path, "--data", f"voc:{voc}")
+
+
+def test_a_classifier_is_not_evaluated_as_a_detector(capsys, tmp_path, voc):
+    create_model("resnet18", (32, 32, 3), num_classes=2).save(tmp_path / "network.keras")
+    assert "no detector" in refused(capsys, "evaluate", tmp_path, "--data", f"voc:{voc}")
+
+
+def test_predict_names_a_file_that_is_no_image(capsys, run_folder, tmp_path):
+    (tmp_path / "a.jpg").write_text("hello")
+    assert "a.jpg" in refused(capsys, "predict", run_folder, tmp_path / "a.jpg", "--output", tmp_path / "p")
+
+
+def test_a_folder_without_models_is_not_served(capsys, tmp_path):
+    assert str(tmp_path) in refused(capsys, "serve", tmp_path, "--port", "0")
+
+
+def test_a_server_that_is_not_there_is_named(capsys, tmp_path, voc):
+    image = next(voc.rglob("*.jpg"))
+    assert "127.0.0.1:1" in refused(capsys, "query", "127.0.0.1:1", "shapes", image, status=1)
+
+
+def test_every_command_has_help(capsys):
+    for command in ("models", "data", "train", "evaluate", "predict", "export", "serve", "query"):
+        with pytest.raises(SystemExit) as end:
+            cli.main([command, "--help"])
+        assert end.value.code == 0 and "usage" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        cli.main(["nonsense"])
+    assert end.value.code == 2
+
+
+def test_help_is_quick_and_needs_no_tensorflow():
+    program = "import sys; from keras_cnns import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n" \
+              "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
