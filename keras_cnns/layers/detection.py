@@ -37,7 +37,8 @@ class Proposals(_Float32):
       iou_threshold: of the NMS, which runs within each level. min_size: narrower boxes are dropped, pixels.
     """
 
-    def __init__(self, levels, ratios, image_size, top_n=300, pre_nms=1000, iou_threshold=0.7, min_size=1.0, **kwargs):
+    def __init__(self, levels, ratios, image_size, top_n=300, pre_nms=1000, iou_threshold=0.7, min_size=1e-3,
+                 **kwargs):
         super().__init__(dict(levels=levels, ratios=ratios, image_size=image_size, top_n=top_n, pre_nms=pre_nms,
                               iou_threshold=iou_threshold, min_size=min_size), **kwargs)
         self.grids = anchor_ops.pyramid(image_size, levels, ratios)

@@ -37,6 +37,7 @@ class Variant(NamedTuple):
     rpn_width: int         # channels of the RPN's 3x3 convolution
     rois: int              # regions an image that the second stage learns from
     proposals: tuple       # an image, to train and to test
+    min_size: float        # of a proposal, pixels; the authors' code: one cell, or RoIPool may miss the map
     iou_threshold: float   # of the last NMS
     input_shape: tuple
     num_classes: int
@@ -45,11 +46,12 @@ class Variant(NamedTuple):
 
 VARIANTS = {
     "faster_rcnn_resnet18": Variant(
-        "resnet18", ("conv3_x",), ((8, (32, 64, 128, 256)),), 256, 64, (300, 100), 0.3, (320, 320, 3), 20),
+        "resnet18", ("conv3_x",), ((8, (32, 64, 128, 256)),), 256, 64, (300, 100), 8.0,
+        0.3, (320, 320, 3), 20),
     "faster_rcnn_resnet50_fpn": Variant(
         "resnet50_v1_5", ("conv2_x", "conv3_x", "conv4_x", "conv5_x"),
         ((4, (32,)), (8, (64,)), (16, (128,)), (32, (256,)), (64, (512,))),
-        256, 512, (2000, 1000), 0.5, (800, 800, 3), 90, frozen_bn=True),
+        256, 512, (2000, 1000), 1e-3, 0.5, (800, 800, 3), 90, frozen_bn=True),
 }
 RATIOS = (0.5, 1.0, 2.0)  # section 3.1.1
 VARIANCES = (0.1, 0.1, 0.2, 0.2)  # of the second stage, as in the authors' code
@@ -124,8 +126,8 @@ def build(name="faster_rcnn_resnet18", input_shape=None, num_classes=None):
     maps = backbone(v, input_shape)(image)
     head = rpn_head(maps[0].shape[-1], len(v.levels[0][1]) * len(RATIOS), v.rpn_width)
     rpn_logits, rpn_offsets = rpn(head, maps)
-    proposals = Proposals(**grid, top_n=v.proposals[0], pre_nms=v.proposals[0], name="proposals")(
-        rpn_logits, rpn_offsets)
+    proposals = Proposals(**grid, top_n=v.proposals[0], pre_nms=max(1000, v.proposals[0]), min_size=v.min_size,
+                          name="proposals")(rpn_logits, rpn_offsets)
 
     rpn_targets = AnchorTargets(**grid, name="anchor_targets")(boxes, labels)
     rois, roi_targets = SampleRoIs(v.rois, VARIANCES, name="sample_rois")(proposals, boxes, labels)
