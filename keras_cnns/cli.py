@@ -4,18 +4,21 @@ Exit status 0 done, 1 failed while working, 2 the call or its input is wrong. An
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import sys
+import tempfile
 
 from keras_cnns.errors import InputError
 
 
 def main(arguments=None):
     """Runs one command; returns the exit status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes about the machine are not for users
     options = _parser().parse_args(arguments)
     try:
+        if options.command is not _query:  # a client needs no TensorFlow
+            import_tensorflow()
         options.command(options)
     except InputError as error:
         return _complain(error, 2)
@@ -26,6 +29,25 @@ def main(arguments=None):
             raise
         return _complain(f"{type(error).__name__}: {error} (KERAS_CNNS_TRACEBACK=1 shows where)", 1)
     return 0
+
+
+def import_tensorflow():
+    """Imports it without its notes about the machine, which no setting keeps from a user's terminal."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes, contextlib.ExitStack() as stack:
+        stack.callback(os.close, terminal)
+        stack.callback(os.dup2, terminal, 2)
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
 
 
 def _complain(error, status):

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 STARTED = time.time() - float(os.environ.get("KERAS_CNNS_DEMO_SECONDS", 0))
+
+from keras_cnns import cli  # noqa: E402
+
+cli.import_tensorflow()  # without its notes
 
 import numpy as np  # noqa: E402
 import rich.console  # noqa: E402
@@ -55,7 +58,7 @@ def main():
     recipe = recipes.recipe(MODEL)
     recipe = recipe._replace(epochs=options.epochs or recipe.epochs)
     before = time.time()
-    network, history = runs.train_detector(MODEL, train, class_names, folder / "run", recipe, size, verbose=2)
+    network, history = runs.train_detector(MODEL, train, class_names, folder / "run", recipe, size)
     trained = time.time() - before
 
     say(f"Evaluating on {len(unseen)} unseen images")

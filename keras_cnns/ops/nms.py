@@ -20,37 +20,41 @@ def nms(boxes, scores, size, iou_threshold, score_threshold=0.0):
     """The best `size` boxes of which no two overlap by more than `iou_threshold`, best first.
 
     `[B, N, 4], [B, N] -> index [B, size], int32; real [B, size], bool`, False where fewer were left. Boxes with
-    a score of `score_threshold` or less do not take part.
+    a score of `score_threshold` or less do not take part; of equal scores the earlier comes first.
     """
+    tensorflow = keras.backend.backend() == "tensorflow"
+    n = boxes.shape[1] if tensorflow else min(boxes.shape[1], MOST_CANDIDATES)
+    scores, order = ops.top_k(scores, n)
+    # From here on the place in the order stands for the score: RoIPool gives neighbouring regions the very same
+    # score, and kernels differ in which of equals they take.
+    place = ops.where(scores > score_threshold, ops.arange(n, 0, -1, dtype="float32"), 0.0)
+    boxes = gather.rows(boxes, order)
     boxes = ops.concatenate([boxes[..., :2], ops.maximum(boxes[..., 2:], boxes[..., :2] + SMALLEST_SIDE)], -1)
-    if keras.backend.backend() == "tensorflow":
-        return _built_in(boxes, scores, size, iou_threshold, score_threshold)
-    return _fixed_point(boxes, scores, size, iou_threshold, score_threshold)
+    index, real = (_built_in if tensorflow else _fixed_point)(boxes, place, size, iou_threshold)
+    return gather.rows(ops.cast(order, "int32"), index), real
 
 
-def _built_in(boxes, scores, size, iou_threshold, score_threshold):
+def _built_in(boxes, place, size, iou_threshold):
     import tensorflow as tf
 
     def one(image):
         index, count = tf.image.non_max_suppression_padded(
-            *image, size, iou_threshold, score_threshold, pad_to_max_output_size=True)
+            *image, size, iou_threshold, 0.5, pad_to_max_output_size=True)
         return tf.reshape(index, [size]), count
 
     if boxes.shape[0] == 1:  # without a loop: what TFLite likes
-        index, count = one((boxes[0], scores[0]))
+        index, count = one((boxes[0], place[0]))
         index, count = index[None], count[None]
     else:
-        index, count = tf.map_fn(one, (boxes, scores), fn_output_signature=(
+        index, count = tf.map_fn(one, (boxes, place), fn_output_signature=(
             tf.TensorSpec([size], tf.int32), tf.TensorSpec([], tf.int32)))
     return index, tf.range(size)[None] < count[:, None]
 
 
-def _fixed_point(boxes, scores, size, iou_threshold, score_threshold):
-    n = min(boxes.shape[1], MOST_CANDIDATES)
-    scores, order = ops.top_k(scores, n)
-    boxes = gather.rows(boxes, order)
+def _fixed_point(boxes, place, size, iou_threshold):
+    n = boxes.shape[1]
     beats = ops.triu(ops.cast(box_ops.iou(boxes, boxes) > iou_threshold, "float32"), 1)  # [B, better, worse]
-    candidate = scores > score_threshold
+    candidate = place > 0
 
     # A box stays if no box that stays beats it. After i rounds the first i boxes are settled; most settle at once.
     def unsettled(kept, before):
@@ -61,11 +65,9 @@ def _fixed_point(boxes, scores, size, iou_threshold, score_threshold):
         return candidate & ~beaten, kept
 
     kept, _ = ops.while_loop(unsettled, settle, (candidate, ops.zeros_like(candidate)), maximum_iterations=n)
-    place = ops.where(kept, ops.arange(n, 0, -1, dtype="int32"), 0)
-    top, first = ops.top_k(place, min(size, n))
-    index, real = ops.take_along_axis(ops.cast(order, "int32"), first, axis=1), top > 0
+    top, index = ops.top_k(ops.where(kept, place, 0.0), min(size, n))
     padding = ((0, 0), (0, size - min(size, n)))
-    return ops.pad(index, padding), ops.pad(real, padding)
+    return ops.pad(ops.cast(index, "int32"), padding), ops.pad(top > 0, padding)
 
 
 def class_nms(boxes, scores, size, iou_threshold, score_threshold):

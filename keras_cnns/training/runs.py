@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 
 import keras
 
@@ -20,7 +21,7 @@ from keras_cnns.training import callbacks, detect, distribute, recipes
 
 
 def train_detector(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
-                   validation=(), devices=None, verbose="auto"):
+                   validation=(), devices=None):
     """Trains a detector on samples, from its last checkpoint if the folder has one.
 
     Args:
@@ -29,7 +30,6 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
       recipe: `recipes.Recipe`, by default the model's own. input_shape, weights: as of `create_model`.
       seed: of weights, order, augmentation and sampling; the same seed on the same machine gives the same run.
       validation: samples to evaluate on after each epoch. devices: as of `distribute.strategy`.
-      verbose: of `fit`.
 
     Returns:
       `(network, history)`: the trained network, and a dict of numbers an epoch.
@@ -64,7 +64,8 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
         image_size = network.input["image"].shape[1:3]
         network.fit(
             detect.batches(samples, image_size, recipe.batch, recipe.epochs, seed, done * steps), shuffle=False,
-            epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps, verbose=verbose,
+            epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps,
+            verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for files
             callbacks=[*evaluation, checkpoint, keras.callbacks.TerminateOnNaN()])
         history = checkpoint.history
     for file in ("network.keras", "history.json"):

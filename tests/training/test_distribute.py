@@ -21,7 +21,7 @@ from keras_cnns.training import recipes, runs
 recipe = recipes.recipe("faster_rcnn_resnet18")._replace(batch=4, epochs=3)
 network, history = runs.train_detector(
     "faster_rcnn_resnet18", synthetic.samples(4), synthetic.CLASSES, sys.argv[1], recipe, (64, 64, 3),
-    devices=sys.argv[2:], verbose=0)
+    devices=sys.argv[2:])
 sums = [[float(tf.reduce_sum(w)), float(tf.reduce_sum(tf.abs(w)))] for w in network.weights if "seed" not in w.path]
 print(json.dumps([history, sums]))
 """
