@@ -34,17 +34,16 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 def detection(root, year=None, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop"):
     """Unbatched `tf.data.Dataset` of images and their objects, in the order of the split's list.
 
-    Elements as of `samples.dataset`. With "skip" every image is decoded once before, so that the bad ones are known;
-    those left out are told in one warning.
+    Elements as of `samples.dataset`. Every image is decoded once before (`samples.check`), so bad ones are known at
+    the call; those left out are told in one warning.
 
     Args:
       shuffle: another order, the same for the same seed and in every pass.
       The others as of `samples`.
     """
-    good, skipped = samples(root, year, split, class_names, on_bad_sample)
-    if on_bad_sample == "skip":
-        good, bad_images = sample_data.check(good, on_bad_sample)
-        skipped += bad_images
+    good, bad_annotations = samples(root, year, split, class_names, on_bad_sample)
+    good, bad_images = sample_data.check(good, on_bad_sample)
+    skipped = bad_annotations + bad_images
     if skipped:
         count = f"{len(skipped)} of {len(skipped) + len(good)} samples left out:"
         warnings.warn("\n".join([count, *skipped]), stacklevel=2)

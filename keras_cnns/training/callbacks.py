@@ -1,6 +1,7 @@
 """What happens between two epochs."""
 
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -35,6 +36,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.history = pathlib.Path(folder), list(history)
 
     def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise FloatingPointError(f"the loss is {logs['loss']} in epoch {epoch + 1}; {self.folder} keeps the epoch "
+                                     "before. Lower the learning rate, in another folder")
         self.history.append({key: float(value) for key, value in logs.items()})
         aside, old = self.folder.with_suffix(".writing"), self.folder.with_suffix(".old")
         shutil.rmtree(aside, ignore_errors=True)

@@ -6,7 +6,7 @@ from keras_cnns.data import synthetic
 from keras_cnns.errors import InputError
 from keras_cnns.metrics import detection as metrics
 from keras_cnns.models import create_model, detector, module_of
-from keras_cnns.training import detect, recipes, runs, schedules
+from keras_cnns.training import callbacks, detect, recipes, runs, schedules
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +126,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, samples):
 def test_no_samples_are_refused(tmp_path):
     with pytest.raises(InputError, match="No samples"):
         runs.train_detector("faster_rcnn_resnet18", [], synthetic.CLASSES, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    checkpoint = callbacks.Checkpoint(tmp_path / "checkpoint", history=[{"loss": 1.0}])
+    with pytest.raises(FloatingPointError, match="epoch 2.*Lower the learning rate"):
+        checkpoint.on_epoch_end(1, {"loss": float("nan")})
+    assert checkpoint.history == [{"loss": 1.0}] and not (tmp_path / "checkpoint").exists()
