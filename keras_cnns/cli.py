@@ -140,7 +140,7 @@ def _table(title, *columns):
 
     table = rich.table.Table(title=title)
     for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=justify == "left")
+        table.add_column(name, justify=justify, no_wrap=not table.columns)
     return table
 
 
@@ -291,21 +291,20 @@ def _serve(options):
 def _query(options):
     from keras_cnns.serving import Client
 
+    for path in (*options.images, options.labels or options.images[0]):
+        if not pathlib.Path(path).is_file():
+            raise InputError(f"{path}: no such file.")
     names = pathlib.Path(options.labels).read_text().splitlines() if options.labels else None
-    missing = [path for path in options.images if not pathlib.Path(path).is_file()]
-    if missing:
-        raise InputError(f"{missing[0]}: no such image.")
-    table = _table(options.model, ("image", "left"), ("class", "left"), ("score", "right"),
-                   ("ymin, xmin, ymax, xmax", "left"))
     with Client(options.server) as client:
         for path in options.images:
-            answer = client.predict(options.model, pathlib.Path(path).read_bytes())
-            for i in range(int(answer["num_detections"][0])):
-                score, label = answer["detection_scores"][0, i], int(answer["detection_classes"][0, i])
-                if score > options.score_threshold:
-                    box = ", ".join(f"{v:.3f}" for v in answer["detection_boxes"][0, i])
-                    table.add_row(path, names[label - 1] if names else str(label), f"{score:.3f}", box)
-    _print(table)
+            answer = {name: value[0] for name, value in client.predict(
+                options.model, pathlib.Path(path).read_bytes()).items()}
+            sure = answer["detection_scores"] > options.score_threshold
+            print(f"{path}: {sure.sum()} objects (class, score, ymin, xmin, ymax, xmax)")
+            for i in sure.nonzero()[0]:
+                label = int(answer["detection_classes"][i])
+                print("", names[label - 1] if names else label, f"{answer['detection_scores'][i]:.3f}",
+                      *(f"{edge:.3f}" for edge in answer["detection_boxes"][i]), sep="\t")
 
 
 def run():

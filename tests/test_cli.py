@@ -24,7 +24,8 @@ def run_folder(tmp_path_factory, voc):
     """A folder of a run of two epochs, made by the command."""
     folder = tmp_path_factory.mktemp("runs") / "shapes"
     status = cli.main(["train", "faster_rcnn_resnet18", "--data", f"voc:{voc}", "--input-size", "64", "--batch", "3",
-                       "--epochs", "2", "--output", str(folder), "--validation-split", "val"])
+                       "--epochs", "2", "--output", str(folder), "--validation-split", "val",
+                       "--learning-rate", "1e-6"])  # hardly a change: every class stays likely
     assert status == 0
     return folder
 

@@ -28,6 +28,20 @@ class _Float32(layers.Layer):
         return {**super().get_config(), **self._config}
 
 
+class _Sampling(_Float32):
+    """A layer that throws dice. Their state is saved with the weights, so that a run goes on as if never stopped."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(config, **kwargs)
+        self.seed_generator = random.SeedGenerator()
+
+    def save_own_variables(self, store):
+        store["seed"] = self.seed_generator.state
+
+    def load_own_variables(self, store):
+        self.seed_generator.state.assign(store["seed"])
+
+
 @register
 class Proposals(_Float32):
     """The best anchors after regression and NMS. Faster R-CNN, section 3.3; by level, FPN, section 4.1.
@@ -65,14 +79,13 @@ class Proposals(_Float32):
 
 
 @register
-class AnchorTargets(_Float32):
+class AnchorTargets(_Sampling):
     """RPN targets: 256 sampled anchors, at most half of them objects. Faster R-CNN, sections 3.1.2 and 3.1.3."""
 
     def __init__(self, levels, ratios, image_size, size=256, **kwargs):
         super().__init__(dict(levels=levels, ratios=ratios, image_size=image_size, size=size), **kwargs)
         self.grids = anchor_ops.pyramid(image_size, levels, ratios)
         self.size = size
-        self.seed_generator = random.SeedGenerator()
 
     def call(self, boxes, labels):
         """`[B, G, 4], [B, G] -> target rows [B, A, 5]`, label 1 object, 0 background, -1 not sampled or ignored."""
@@ -83,7 +96,7 @@ class AnchorTargets(_Float32):
 
 
 @register
-class SampleRoIs(_Float32):
+class SampleRoIs(_Sampling):
     """Regions and targets for the second stage: a quarter objects. Fast R-CNN, section 2.3.
 
     Ground truth joins the proposals, as in the authors' code, so that the head has objects from the first step.
@@ -92,7 +105,6 @@ class SampleRoIs(_Float32):
     def __init__(self, size=128, variances=(0.1, 0.1, 0.2, 0.2), **kwargs):
         super().__init__(dict(size=size, variances=variances), **kwargs)
         self.size, self.variances = size, variances
-        self.seed_generator = random.SeedGenerator()
 
     def call(self, proposals, boxes, labels):
         """`[B, R, 4], [B, G, 4], [B, G] -> rois [B, size, 4], targets [B, size, 5]`.

@@ -53,10 +53,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def last_checkpoint(folder):
-    """`(network, history)` of the last whole checkpoint in `folder`, or None if there is none."""
+    """`(path of the network, history)` of the last whole checkpoint in `folder`, or None if there is none."""
     folder = pathlib.Path(folder)
     if not folder.exists() and folder.with_suffix(".old").exists():  # killed between the two renames
         os.rename(folder.with_suffix(".old"), folder)
     if not folder.exists():
         return None
-    return keras.saving.load_model(folder / "network.keras"), json.loads((folder / "history.json").read_text())
+    return folder / "network.keras", json.loads((folder / "history.json").read_text())

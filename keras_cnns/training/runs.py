@@ -47,13 +47,14 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
     strategy = distribute.strategy(devices)
     steps = detect.steps_per_epoch(samples, recipe.batch)
     with distribute.scope(strategy):
-        resumed = callbacks.last_checkpoint(folder / "checkpoint")
-        if resumed:
-            network, history = resumed
-        else:
-            keras.utils.set_random_seed(seed)
-            network, history = models.create_model(name, input_shape, len(class_names), weights), []
-            network.compile(recipes.optimizer(recipe, steps), loss=models.module_of(name).losses())
+        keras.utils.set_random_seed(seed)
+        network, history = models.create_model(name, input_shape, len(class_names), weights), []
+        network.compile(recipes.optimizer(recipe, steps), loss=models.module_of(name).losses())
+        checkpoint = callbacks.last_checkpoint(folder / "checkpoint")
+        if checkpoint:
+            path, history = checkpoint
+            network.optimizer.build(network.trainable_variables)  # so that there is something to load into
+            network.load_weights(path)  # with the optimizer's and the dice's state
         if strategy:
             distribute.synchronize(network)
     done = len(history)

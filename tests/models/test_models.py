@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 import keras_cnns
@@ -11,10 +12,34 @@ def test_models_are_listed_by_pattern_and_task():
     assert set(list_models()) == set(MODELS)
 
 
+# Trainable and all, as published or released, at the paper's number of classes.
+PARAMETERS = {
+    "plain18": (11_515_688, 11_523_496),
+    "plain34": (21_623_848, 21_639_080),
+    "resnet18": (11_689_512, 11_699_112),
+    "resnet34": (21_797_672, 21_814_696),
+    "resnet50": (25_557_032, 25_610_152),
+    "resnet101": (44_549_160, 44_654_504),
+    "resnet152": (60_192_808, 60_344_232),
+    "resnet50_v1_5": (25_557_032, 25_610_152),
+    "resnet101_v1_5": (44_549_160, 44_654_504),
+    "resnet152_v1_5": (60_192_808, 60_344_232),
+    "faster_rcnn_resnet50_fpn": (41_755_286, 41_861_526),  # 90 classes; batch norm frozen
+}
+OWN = {"faster_rcnn_resnet18"}  # no paper to compare with
+
+
+def count(weights):
+    return sum(int(np.prod(w.shape)) for w in weights)
+
+
 @pytest.mark.parametrize("name", list_models())
-def test_layer_names_are_unique(name):
-    names = [layer.name for layer in create_model(name, num_classes=2).layers]
+def test_every_model_has_the_parameters_of_its_reference_and_unique_names(name):
+    network = create_model(name)
+    names = [layer.name for layer in network.layers]
     assert len(names) == len(set(names))
+    if name not in OWN:
+        assert (count(network.trainable_weights), count(network.weights)) == PARAMETERS[name]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

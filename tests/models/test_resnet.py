@@ -2,35 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnns.models import create_model, list_models
-
-# Trainable and all, as published or released; ImageNet, 1000 classes.
-PARAMETERS = {
-    "plain18": (11_515_688, 11_523_496),
-    "plain34": (21_623_848, 21_639_080),
-    "resnet18": (11_689_512, 11_699_112),
-    "resnet34": (21_797_672, 21_814_696),
-    "resnet50": (25_557_032, 25_610_152),
-    "resnet101": (44_549_160, 44_654_504),
-    "resnet152": (60_192_808, 60_344_232),
-    "resnet50_v1_5": (25_557_032, 25_610_152),
-    "resnet101_v1_5": (44_549_160, 44_654_504),
-    "resnet152_v1_5": (60_192_808, 60_344_232),
-}
-
-def count(weights):
-    return sum(int(np.prod(w.shape)) for w in weights)
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_equal_the_reference(name):
-    network = create_model(name)
-    assert (count(network.trainable_weights), count(network.weights)) == PARAMETERS[name]
-
-
-def test_every_resnet_is_in_the_table():
-    assert set(PARAMETERS) == {*list_models("resnet*"), *list_models("plain*")}
-
+from keras_cnns.models import create_model
 
 @pytest.mark.parametrize("name", ["resnet18", "plain18", "resnet50", "resnet50_v1_5"])
 def test_features_have_the_strides_of_table_1(name):
