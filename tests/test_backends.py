@@ -18,10 +18,19 @@ JAX = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts from TensorFlow")
 
 
-def test_ops_layers_and_losses_pass_under_jax():
+def passes_under_jax(*arguments):
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops", "tests/layers",
-                           "tests/test_losses.py"], cwd=ROOT, env=JAX, capture_output=True, text=True)
+                           "tests/test_losses.py", *arguments], cwd=ROOT, env=JAX, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_ops_layers_and_losses_equal_their_loops_under_jax():
+    passes_under_jax("-k", "loop or hand or gradients")
+
+
+@pytest.mark.slow
+def test_all_tests_of_ops_layers_and_losses_pass_under_jax():
+    passes_under_jax()
 
 
 PROGRAM = """
