@@ -55,8 +55,15 @@ def _complain(error, status):
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, too."""
+
+    def error(self, message):
+        sys.exit(_complain(f"{message}; {self.prog} --help says what is accepted", 2))
+
+
 def _parser():
-    parser = argparse.ArgumentParser("keras-cnns", description="Classical convolutional networks, for Keras 3.")
+    parser = _Parser("keras-cnns", description="Classical convolutional networks, for Keras 3.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function, text):
@@ -253,15 +260,17 @@ def _predict(options):
     detector, names = _load(options, score_threshold=options.score_threshold)
     nothing = np.zeros((0, 4), "float32"), np.zeros(0, "int32"), np.zeros(0, bool)
     samples = [data_samples.Sample(pathlib.Path(path).stem, path, (0, 0), *nothing, {}) for path in options.images]
+    if len({s.image_id for s in samples}) < len(samples):
+        raise InputError("Two images have one name, and so would their pictures; predict them into two folders.")
     images = [data_samples.decode(s.source, s.name) for s in samples]
     folder = pathlib.Path(options.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can.") from None
     for sample, image, found in zip(samples, images, detect.detect(detector, samples)):
         picture = pictures.draw(image, found["boxes"], found["labels"], names, found["scores"])
-        picture.save(folder / f"{sample.image_id}.png")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            picture.save(folder / f"{sample.image_id}.png")
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can.") from None
         print(f"{folder / sample.image_id}.png: {len(found['boxes'])} objects")
 
 
@@ -285,11 +294,12 @@ def _serve(options):
             print(f"{name}: not served, {why}", file=sys.stderr)
         names = ", ".join(f"{name} (version {version})" for name, version in server.models.items())
         print(f"Serving {names} on {options.host}:{server.port}; Ctrl-C ends it.", flush=True)
-        server.wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
 
 
 def _query(options):
-    from keras_cnns.serving import Client
+    from keras_cnns.serving import Client, ServingError
 
     for path in (*options.images, options.labels or options.images[0]):
         if not pathlib.Path(path).is_file():
@@ -297,13 +307,22 @@ def _query(options):
     names = pathlib.Path(options.labels).read_text().splitlines() if options.labels else None
     with Client(options.server) as client:
         for path in options.images:
-            answer = {name: value[0] for name, value in client.predict(
-                options.model, pathlib.Path(path).read_bytes()).items()}
+            try:
+                answer = client.predict(options.model, pathlib.Path(path).read_bytes())
+            except ServingError as error:
+                if error.code in ("NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT"):
+                    raise InputError(f"{path}: {error}; give a model the server has, with a signature \"jpeg\", and a "
+                                     "whole JPEG or PNG file.") from None
+                raise
+            if "detection_scores" not in answer:
+                raise InputError(f"{options.model} is no detector; it answers {', '.join(sorted(answer))}. Ask it with "
+                                 "keras_cnns.serving.Client.")
+            answer = {name: value[0] for name, value in answer.items()}
             sure = answer["detection_scores"] > options.score_threshold
             print(f"{path}: {sure.sum()} objects (class, score, ymin, xmin, ymax, xmax)")
             for i in sure.nonzero()[0]:
                 label = int(answer["detection_classes"][i])
-                print("", names[label - 1] if names else label, f"{answer['detection_scores'][i]:.3f}",
+                print("", names[label - 1] if names and label <= len(names) else label, f"{answer['detection_scores'][i]:.3f}",
                       *(f"{edge:.3f}" for edge in answer["detection_boxes"][i]), sep="\t")
 
 

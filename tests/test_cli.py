@@ -89,7 +89,7 @@ def test_predict_draws_pictures(capsys, run_folder, voc, tmp_path):
             assert picture.size == original.size and (np.array(picture) != np.array(original)).any()
 
 
-def test_export_serve_and_query(capfd, saved_models, voc):
+def test_export_serve_and_query(capfd, saved_models, voc, tmp_path):
     from keras_cnns.serving.server import Server
 
     images = sorted(voc.rglob("*.jpg"))[:2]
@@ -98,8 +98,9 @@ def test_export_serve_and_query(capfd, saved_models, voc):
                          "--labels", str(saved_models / "shapes" / "1" / "assets.extra" / "labels.txt")]) == 0
         output = capfd.readouterr().out
         assert any(name in output for name in synthetic.CLASSES)
-        assert cli.main(["query", f"127.0.0.1:{server.port}", "nothing", str(images[0])]) == 1
-        assert "Servable not found" in capfd.readouterr().err
+        assert "Servable not found" in refused(capfd, "query", f"127.0.0.1:{server.port}", "nothing", images[0])
+        (tmp_path / "text.jpg").write_text("hello")
+        assert "text.jpg" in refused(capfd, "query", f"127.0.0.1:{server.port}", "shapes", tmp_path / "text.jpg")
 
 
 def test_a_tflite_file_is_exported(run_folder, tmp_path):
@@ -165,9 +166,26 @@ def test_every_command_has_help(capsys):
         with pytest.raises(SystemExit) as end:
             cli.main([command, "--help"])
         assert end.value.code == 0 and "usage" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as end:
-        cli.main(["nonsense"])
-    assert end.value.code == 2
+
+
+def test_a_wrong_call_is_answered_in_one_line(capsys):
+    for call in (["nonsense"], ["train"], ["data", "--data", "synthetic", "--limit", "0"]):
+        with pytest.raises(SystemExit) as end:
+            cli.main(call)
+        assert end.value.code == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "--help" in error
+
+
+def test_predict_refuses_two_images_of_one_name(capsys, run_folder, voc):
+    image = next(voc.rglob("*.jpg"))
+    assert "one name" in refused(capsys, "predict", run_folder, image, image)
+
+
+def test_a_network_is_not_evaluated_on_other_classes(capsys, tmp_path):
+    create_model("faster_rcnn_resnet18", (64, 64, 3), 2).save(tmp_path / "network.keras")
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    assert "cat, dog" in refused(capsys, "evaluate", tmp_path, "--data", "synthetic:2")
 
 
 def test_help_is_quick_and_needs_no_tensorflow():

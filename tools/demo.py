@@ -35,14 +35,15 @@ COMPARED = 20  # images
 def main():
     parser = argparse.ArgumentParser("tools/demo", description=__doc__)
     parser.add_argument("--voc", metavar="PATH", help="a VOCdevkit folder; by default pictures are drawn")
-    parser.add_argument("--output", default="runs/demo", metavar="FOLDER", help="of everything but the SavedModel")
+    parser.add_argument("--output", metavar="FOLDER",
+                        help="of everything but the SavedModel; default runs/demo, or runs/demo-voc with --voc")
     parser.add_argument("--epochs", type=int, help="default: 6 of the drawn pictures, the recipe's of one's own")
     parser.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop")
     options = parser.parse_args()
-    folder = pathlib.Path(options.output)
+    folder = pathlib.Path(options.output or ("runs/demo-voc" if options.voc else "runs/demo"))
 
     if options.voc:
-        name, size = f"voc:{options.voc}", None
+        name, size = f"voc:{pathlib.Path(os.environ.get('KERAS_CNNS_CALLED_FROM', '.'), options.voc)}", None
     else:
         name, size = f"voc:{folder / 'VOCdevkit'}", (160, 160, 3)
         options.epochs = options.epochs or 6
@@ -199,5 +200,6 @@ def report(area, eleven, coco, history, trained, agreements, milliseconds, asked
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except InputError as error:
-        sys.exit(f"tools/demo: {error}")
+    except (InputError, OSError) as error:
+        print(f"tools/demo: {error}", file=sys.stderr)
+        sys.exit(2)

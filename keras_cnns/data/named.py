@@ -32,6 +32,9 @@ def detection(name, split, class_names=None, on_bad_sample="stop", progress=True
         samples, bad_images = data_samples.check(samples, on_bad_sample, progress)
         return samples, list(class_names), bad_annotations + bad_images
     if kind == "synthetic" and (rest.isdigit() or not rest):
+        if class_names and tuple(class_names) != synthetic.CLASSES:
+            raise InputError(f"{name} has the classes {', '.join(synthetic.CLASSES)}; the network knows others: "
+                             f"{', '.join(class_names)}. Name data of its classes.")
         first = 0 if split == "train" else HELD_OUT
         return synthetic.samples(int(rest or SYNTHETIC), first=first), list(synthetic.CLASSES), []
     raise InputError(f"No data {name!r}. Accepted: voc:PATH, voc:PATH:YEAR, synthetic, synthetic:N.")

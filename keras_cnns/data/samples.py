@@ -33,13 +33,13 @@ class Sample(NamedTuple):
         return self.source if isinstance(self.source, str) else f"image {self.image_id!r}"
 
 
-def decode(source, name):
+def decode(source, name, remedy="give a whole JPEG or PNG file"):
     """A JPEG, PNG, GIF (its first frame), BMP or WebP image as RGB, uint8 `[H, W, 3]`.
 
     Grey is repeated in the three channels, alpha is dropped, a palette is looked up.
 
     Args:
-      source: path, or encoded bytes. name: what an error calls the image.
+      source: path, or encoded bytes. name: what an error calls the image, and remedy: what it advises.
 
     Raises:
       InputError: one line, if the file is missing, empty, cut off or no such image.
@@ -50,17 +50,17 @@ def decode(source, name):
         try:
             contents = pathlib.Path(source).read_bytes()
         except FileNotFoundError:
-            raise InputError(f"{name}: image is missing; {REMEDY}") from None
+            raise InputError(f"{name}: image is missing; {remedy}") from None
         except OSError as error:
-            raise InputError(f"{name}: image cannot be read ({error.strerror}); {REMEDY}") from None
+            raise InputError(f"{name}: image cannot be read ({error.strerror}); {remedy}") from None
     if not contents:
-        raise InputError(f"{name}: image file is empty (0 bytes); {REMEDY}")
+        raise InputError(f"{name}: image file is empty (0 bytes); {remedy}")
     try:
         return tf.io.decode_image(contents, channels=3, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
         if "Unknown image file format" in error.message:
-            raise InputError(f"{name}: no JPEG, PNG, GIF, BMP or WebP image; {REMEDY}") from None
-        raise InputError(f"{name}: image is truncated or corrupt ({len(contents)} bytes); {REMEDY}") from None
+            raise InputError(f"{name}: no JPEG, PNG, GIF, BMP or WebP image; {remedy}") from None
+        raise InputError(f"{name}: image is truncated or corrupt ({len(contents)} bytes); {remedy}") from None
 
 
 def check(samples, on_bad_sample="stop", progress=True):
@@ -131,7 +131,7 @@ def dataset(samples, order=None):
     # Eager decoding lets go of Python's lock, so threads run it side by side, and errors are decode()'s own.
     def load(index):
         sample = samples[index]
-        image = decode(sample.source, sample.name)
+        image = decode(sample.source, sample.name, REMEDY)
         return image, sample.image_id, sample.boxes, sample.labels, sample.ignored
 
     def element(index):
@@ -147,7 +147,7 @@ def dataset(samples, order=None):
 
 def _checked(sample):
     """The sample itself, if its image decodes to the annotated size."""
-    height, width = decode(sample.source, sample.name).shape[:2]
+    height, width = decode(sample.source, sample.name, REMEDY).shape[:2]
     if sample.size not in ((0, 0), (height, width)):
         raise InputError(
             f"{sample.name}: image is {width} x {height} pixels, its annotation says "

@@ -175,9 +175,9 @@ def _sample(folder, image_id, names):
 
 
 def _image(folder, image_id, filename):
-    """Path of the image: the file the annotation names, or else one named by the id."""
+    """Path of the image: the one named by the id, as in the kit, or else the file the annotation names."""
     filename = filename.strip().replace("\\", "/").rpartition("/")[2]  # some tools write a whole path
-    for name in filter(None, [filename, *(image_id + suffix for suffix in SUFFIXES)]):
+    for name in filter(None, [*(image_id + suffix for suffix in SUFFIXES), filename]):
         path = folder / "JPEGImages" / name
         if path.is_file():
             return str(path)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_cnns.errors import InputError
 from keras_cnns.export.saved_model import require_detector, served
 
-QUANTIZATIONS = (None, "float16", "dynamic")
+BYTES = {None: 4, "float16": 2, "dynamic": 1}  # a weight
 TOLERANCE = {None: 1e-3, "float16": 0.1, "dynamic": 0.3}  # of scores, best to worst, on the trial image
 
 
@@ -36,8 +36,8 @@ def tflite(model, path, quantization=None):
       RuntimeError: the file does not give what the model gives; nothing is written.
     """
     require_detector(model)
-    if quantization not in QUANTIZATIONS:
-        raise InputError(f"quantization={quantization!r}: choose from {', '.join(map(repr, QUANTIZATIONS))}.")
+    if quantization not in BYTES:
+        raise InputError(f"quantization={quantization!r}: choose from {', '.join(map(repr, BYTES))}.")
     interpreter_of = _interpreter()
     path = pathlib.Path(path)
     aside = path.with_name(f".{path.name}.writing")
@@ -47,7 +47,12 @@ def tflite(model, path, quantization=None):
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name a file in a folder that can.") from None
     try:
-        aside.write_bytes(_convert(model, quantization))
+        converted = _convert(model, quantization)
+        least = 0.9 * BYTES[quantization] * model.count_params()
+        if len(converted) < least:
+            raise RuntimeError(f"the TFLite file has lost weights of {model.name}: {len(converted)} bytes, "
+                               f"at least {least:.0f} were expected; it was not written.")
+        aside.write_bytes(converted)
         _try(model, interpreter_of(str(aside)), TOLERANCE[quantization])
         os.replace(aside, path)
     finally:

@@ -100,6 +100,7 @@ class SampleRoIs(_Sampling):
     """Regions and targets for the second stage: a quarter objects. Fast R-CNN, section 2.3.
 
     Ground truth joins the proposals, as in the authors' code, so that the head has objects from the first step.
+    Background is every overlap below 0.5, as in their code for joint training; the paper starts at 0.1.
     """
 
     def __init__(self, size=128, variances=(0.1, 0.1, 0.2, 0.2), **kwargs):
@@ -124,7 +125,7 @@ class SampleRoIs(_Sampling):
 
 @register
 class DecodeDetections(_Float32):
-    """Class logits and per-class offsets to final boxes, by NMS within each class. Fast R-CNN, section 2.2.
+    """Class logits and per-class offsets to final boxes, by NMS within each class. Fast R-CNN, section 3.
 
     Args:
       score_threshold: detections of this score or less are dropped. max_detections: rows of the output, N.

@@ -6,6 +6,7 @@
 """
 
 import fnmatch
+import os
 
 import keras
 
@@ -54,16 +55,19 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, **option
 def load_weights(network, path):
     """Sets a network's weights from a `.weights.h5` file, or from a `.keras` file of the same network."""
     path = str(path)
+    if not path.endswith((".keras", ".weights.h5")):
+        raise InputError(f"weights={path!r}: give the path of a .weights.h5 or .keras file, or None.")
+    if not os.path.isfile(path):
+        raise InputError(f"weights={path!r}: no such file.")
     try:
         if path.endswith(".keras"):
-            network.set_weights(keras.saving.load_model(path, compile=False).get_weights())
-        elif path.endswith(".weights.h5"):
-            network.load_weights(path)
+            donor = keras.saving.load_model(path, compile=False)
+            if donor.name != network.name:
+                raise ValueError(f"they are {donor.name}'s")
+            network.set_weights(donor.get_weights())
         else:
-            raise InputError(f"weights={path!r}: give the path of a .weights.h5 or .keras file, or None.")
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError) as error:
+            network.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"weights={path!r} do not fit {network.name}: {str(error).splitlines()[0]}") from error
 
 

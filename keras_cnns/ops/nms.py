@@ -1,7 +1,7 @@
 """Non-maximum suppression.
 
-Under TensorFlow it is the op that TFLite has built in; elsewhere the same greedy rule is found as the fixed
-point of a matrix, with no op of any one backend.
+Under TensorFlow it is the op that TFLite has built in; elsewhere the same greedy rule is a loop over the boxes
+picked, with no op of any one backend.
 """
 
 import keras
@@ -12,8 +12,6 @@ from keras_cnns.ops import gather
 
 # TFLite's kernel picks a box without area again and again, since its overlap with itself is 0.
 SMALLEST_SIDE = 1e-2
-# Without TensorFlow no more candidates than this enter, the best: the matrix has their square.
-MOST_CANDIDATES = 2048
 
 
 def nms(boxes, scores, size, iou_threshold, score_threshold=0.0):
@@ -23,14 +21,14 @@ def nms(boxes, scores, size, iou_threshold, score_threshold=0.0):
     a score of `score_threshold` or less do not take part; of equal scores the earlier comes first.
     """
     tensorflow = keras.backend.backend() == "tensorflow"
-    n = boxes.shape[1] if tensorflow else min(boxes.shape[1], MOST_CANDIDATES)
+    n = boxes.shape[1]
     scores, order = ops.top_k(scores, n)
     # From here on the place in the order stands for the score: RoIPool gives neighbouring regions the very same
     # score, and kernels differ in which of equals they take.
     place = ops.where(scores > score_threshold, ops.arange(n, 0, -1, dtype="float32"), 0.0)
     boxes = gather.rows(boxes, order)
     boxes = ops.concatenate([boxes[..., :2], ops.maximum(boxes[..., 2:], boxes[..., :2] + SMALLEST_SIDE)], -1)
-    index, real = (_built_in if tensorflow else _fixed_point)(boxes, place, size, iou_threshold)
+    index, real = (_built_in if tensorflow else _greedy)(boxes, place, size, iou_threshold)
     return gather.rows(ops.cast(order, "int32"), index), real
 
 
@@ -51,23 +49,23 @@ def _built_in(boxes, place, size, iou_threshold):
     return index, tf.range(size)[None] < count[:, None]
 
 
-def _fixed_point(boxes, place, size, iou_threshold):
-    n = boxes.shape[1]
-    beats = ops.triu(ops.cast(box_ops.iou(boxes, boxes) > iou_threshold, "float32"), 1)  # [B, better, worse]
-    candidate = place > 0
+def _greedy(boxes, place, size, iou_threshold):
+    """Picks the best box left and drops what it overlaps, `size` times: memory grows with N, not with its square."""
+    positions, steps = ops.arange(boxes.shape[1], dtype="int32"), ops.arange(size, dtype="int32")
 
-    # A box stays if no box that stays beats it. After i rounds the first i boxes are settled; most settle at once.
-    def unsettled(kept, before):
-        return ops.any(kept != before)
+    def some_left(step, left, picked):
+        return ops.any(left > 0) & (step < size)
 
-    def settle(kept, before):
-        beaten = ops.einsum("bi,bij->bj", ops.cast(kept, "float32"), beats) > 0
-        return candidate & ~beaten, kept
+    def pick(step, left, picked):
+        best = ops.cast(ops.argmax(left, -1), "int32")[:, None]
+        found = ops.max(left, -1, keepdims=True) > 0
+        picked = ops.where((steps == step) & found, best, picked)
+        overlap = box_ops.iou(gather.rows(boxes, best), boxes)[:, 0]
+        return step + 1, ops.where((overlap > iou_threshold) | (positions == best), 0.0, left), picked
 
-    kept, _ = ops.while_loop(unsettled, settle, (candidate, ops.zeros_like(candidate)), maximum_iterations=n)
-    top, index = ops.top_k(ops.where(kept, place, 0.0), min(size, n))
-    padding = ((0, 0), (0, size - min(size, n)))
-    return ops.pad(ops.cast(index, "int32"), padding), ops.pad(top > 0, padding)
+    nothing = ops.zeros_like(place, dtype="int32")[:, :1] - ops.ones((1, size), "int32")
+    _, _, picked = ops.while_loop(some_left, pick, (ops.convert_to_tensor(0, "int32"), place, nothing))
+    return ops.maximum(picked, 0), picked >= 0
 
 
 def class_nms(boxes, scores, size, iou_threshold, score_threshold):

@@ -10,8 +10,8 @@ from keras import ops, random
 from keras_cnns.ops import boxes as box_ops
 from keras_cnns.ops import gather
 
-# A row with this share of its area inside an ignored region is not background. Above 0.5 IoU with such an
-# object the share is above 0.5 too, so that whatever would have been taken for the object is left in peace.
+# A row with this share of its area inside an ignored region is not background. Nor is a row that would not be
+# background if the region were an object: a small one has its rows, too.
 IGNORED_IOA = 0.5
 
 
@@ -31,14 +31,18 @@ def match(anchors, boxes, labels, positive_iou, negative_iou, keep_best=False):
     common = box_ops.intersection(anchors, boxes)  # [B, A, G]
     area = box_ops.area(anchors)[..., :, None]
     union = area + box_ops.area(boxes)[..., None, :] - common
-    overlap = ops.where(labels[:, None, :] > 0, ops.divide_no_nan(common, union), 0.0)
+    iou = ops.divide_no_nan(common, union)
+    real, ignored = labels[:, None, :] > 0, labels[:, None, :] < 0
+    overlap = ops.where(real, iou, 0.0)
     best, best_box = ops.max(overlap, -1), ops.argmax(overlap, -1)
     positive = best >= positive_iou
+    inside = ops.where(ignored, ops.divide_no_nan(common, area), 0.0)
+    neither = ops.any((inside >= IGNORED_IOA) | (ignored & (iou >= negative_iou)), -1)
     if keep_best:
-        best_anchor = ops.max(overlap, axis=1, keepdims=True)
-        positive = positive | ops.any((overlap == best_anchor) & (overlap > 0), -1)
-    ignored = ops.max(ops.where(labels[:, None, :] < 0, ops.divide_no_nan(common, area), 0.0), -1)
-    negative = (best < negative_iou) & (ignored < IGNORED_IOA)
+        of_best_anchor = (iou == ops.max(iou, axis=1, keepdims=True)) & (iou > 0)
+        positive = positive | ops.any(of_best_anchor & real, -1)
+        neither = neither | ops.any(of_best_anchor & ignored, -1)
+    negative = (best < negative_iou) & ~neither
     label = ops.where(positive, gather.rows(labels, best_box), ops.where(negative, 0, -1))
     return gather.rows(boxes, best_box), label
 

@@ -25,7 +25,7 @@ class EvaluateDetections(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the network, its optimizer and every random state as they are after each epoch.
+    """Keeps the network, its optimizer and its sampling layers' dice as they are after each epoch.
 
     `folder/network.keras` and `folder/history.json` change together: a new folder is written aside, then put in
     place of the old one. A run that is killed at any moment finds a whole checkpoint, at worst the last but one.

@@ -11,13 +11,15 @@ from keras_cnns.errors import InputError
 def strategy(devices=None):
     """The `tf.distribute` strategy for the devices named, e.g. ["GPU:0", "GPU:1"]; by default for every GPU.
 
-    One device or none needs no strategy; None is returned.
+    Where no device is named and there is not more than one GPU, no strategy is needed: None.
     """
     known = [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
-    devices = devices or [d for d in known if d.startswith("GPU")]
-    unknown = [d for d in devices if d not in known]
+    unknown = [d for d in devices or () if d not in known]
     if unknown:
         raise InputError(f"No device {', '.join(unknown)}. This machine has {', '.join(known)}.")
+    if devices and len(devices) == 1:
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    devices = devices or [d for d in known if d.startswith("GPU")]
     return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None
 
 

@@ -16,8 +16,9 @@ import sys
 import keras
 
 from keras_cnns import models
+from keras_cnns.data import batches
 from keras_cnns.errors import InputError
-from keras_cnns.training import callbacks, detect, distribute, recipes
+from keras_cnns.training import callbacks, distribute, recipes
 
 
 def train_detector(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
@@ -28,43 +29,51 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
       name: of the model. samples: `data.samples.Sample`s, checked. class_names: 1...K in order.
       folder: of the run; made if missing.
       recipe: `recipes.Recipe`, by default the model's own. input_shape, weights: as of `create_model`.
-      seed: of weights, order, augmentation and sampling; the same seed on the same machine gives the same run.
+      seed: of weights, order, augmentation and sampling; the same seed gives the same run on the same CPU (GPUs add in any order).
       validation: samples to evaluate on after each epoch. devices: as of `distribute.strategy`.
 
     Returns:
       `(network, history)`: the trained network, and a dict of numbers an epoch.
 
     Raises:
-      InputError: no samples, a folder of another run, or one that cannot be written.
+      InputError: no samples, a folder of another run or one that cannot be written, a batch the devices cannot share.
+      FloatingPointError: the loss became no number; the checkpoint before stands.
     """
     if not samples:
         raise InputError("No samples to train on; name a data set or a split that has some.")
     recipe = recipe or recipes.recipe(name)
     folder = pathlib.Path(folder)
-    _claim(folder, class_names, {
+    settings = json.loads(json.dumps({
         "model": name, "input_shape": input_shape, "seed": seed, "weights": weights and str(weights),
-        "recipe": recipe._asdict(), "classes": list(class_names), "images": [s.image_id for s in samples]})
+        "recipe": recipe._asdict(), "classes": list(class_names), "images": [s.image_id for s in samples]}))
+    _refuse_another_run(folder, settings)
     strategy = distribute.strategy(devices)
-    steps = detect.steps_per_epoch(samples, recipe.batch)
+    replicas = strategy.num_replicas_in_sync if strategy else 1
+    if recipe.batch % replicas:
+        raise InputError(f"A batch of {recipe.batch} cannot be shared evenly by {replicas} devices; give a multiple of "
+                         f"{replicas} as the batch, or fewer devices.")
+    steps = batches.steps_per_epoch(samples, recipe.batch)
     with distribute.scope(strategy):
         keras.utils.set_random_seed(seed)
         network, history = models.create_model(name, input_shape, len(class_names), weights), []
         network.compile(recipes.optimizer(recipe, steps), loss=models.module_of(name).losses())
+        _claim(folder, class_names, settings)  # not before all that could be wrong has been tried
         checkpoint = callbacks.last_checkpoint(folder / "checkpoint")
         if checkpoint:
             path, history = checkpoint
             network.optimizer.build(network.trainable_variables)  # so that there is something to load into
             network.load_weights(path)  # with the optimizer's and the dice's state
-        if strategy:
+        if replicas > 1:
             distribute.synchronize(network)
     done = len(history)
     if done < recipe.epochs:
         checkpoint = callbacks.Checkpoint(folder / "checkpoint", history)
-        evaluation = [callbacks.EvaluateDetections(models.detector(network), validation, recipe.batch)] \
-            if validation else []
+        # Made outside the scope, so that it looks at each image once, not once a replica.
+        inference = models.detector(network)
+        evaluation = [callbacks.EvaluateDetections(inference, validation, recipe.batch)] if validation else []
         image_size = network.input["image"].shape[1:3]
         network.fit(
-            detect.batches(samples, image_size, recipe.batch, recipe.epochs, seed, done * steps), shuffle=False,
+            batches.training(samples, image_size, recipe.batch, recipe.epochs, seed, done * steps), shuffle=False,
             epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps,
             verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for files
             callbacks=[*evaluation, checkpoint, keras.callbacks.TerminateOnNaN()])
@@ -80,21 +89,27 @@ def _put(source, target):
     os.replace(aside, target)
 
 
-def _claim(folder, class_names, settings):
-    """Makes the folder of a run, or finds that it is this run's."""
-    settings = json.loads(json.dumps(settings))
-    path = folder / "settings.json"
+def _refuse_another_run(folder, settings):
+    """InputError if the folder holds a run with other settings."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            (folder / "labels.txt").write_text("".join(f"{name}\n" for name in class_names))
-            aside = folder / ".settings.json.writing"
-            aside.write_text(json.dumps(settings, indent=1))
-            os.replace(aside, path)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can.") from None
-    stands = json.loads(path.read_text())
+        stands = json.loads((folder / "settings.json").read_text())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'settings.json'}: cannot be read ({error}); name another folder.") from None
     other = [key for key in settings if stands.get(key) != settings[key]]
     if other:
         raise InputError(f"{folder}: holds a run with other {', '.join(other)}; repeat that run's settings "
                          "to go on with it, or name another folder.")
+
+
+def _claim(folder, class_names, settings):
+    """Makes the folder this run's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "labels.txt").write_text("".join(f"{name}\n" for name in class_names))
+        aside = folder / ".settings.json.writing"
+        aside.write_text(json.dumps(settings, indent=1))
+        os.replace(aside, folder / "settings.json")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can.") from None

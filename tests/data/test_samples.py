@@ -81,7 +81,7 @@ def test_what_is_no_whole_image_is_named_in_one_line(contents, found, tmp_path):
     for source in (str(path), contents):
         with pytest.raises(InputError, match=found) as error:
             decode(source, str(path))
-        assert one_line(error) and str(path) in str(error.value) and "skip" in str(error.value)
+        assert one_line(error) and str(path) in str(error.value) and "give a whole JPEG" in str(error.value)
 
 
 def test_a_missing_image_and_a_folder_are_named_in_one_line(tmp_path):

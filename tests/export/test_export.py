@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_cnns import export
-from keras_cnns.data import images, samples, synthetic
+from keras_cnns.data import batches, images, samples, synthetic
 from keras_cnns.errors import InputError
 from keras_cnns.metrics import detection as metrics
 from keras_cnns.models import create_model, detector
@@ -34,7 +34,7 @@ def graph(pictures):
     keras.utils.set_random_seed(0)
     network = create_model("faster_rcnn_resnet18", (*SIZE, 3), 5)
     network.compile(keras.optimizers.Adam(1e-3), loss=faster_rcnn.losses())
-    network.fit(detect.batches(pictures[:8], SIZE, 8, 12, 0), shuffle=False, verbose=0)
+    network.fit(batches.training(pictures[:8], SIZE, 8, 12, 0), shuffle=False, verbose=0)
     return detector(network)
 
 

@@ -3,7 +3,7 @@ import pytest
 
 import keras_cnns
 from keras_cnns.errors import InputError
-from keras_cnns.models import MODELS, create_model, detector, list_models
+from keras_cnns.models import MODELS, create_model, detector, list_models, load_weights
 
 
 def test_models_are_listed_by_pattern_and_task():
@@ -59,6 +59,18 @@ def test_weights_of_another_network_are_refused(tmp_path):
     create_model("resnet18", (32, 32, 3), num_classes=2).save(tmp_path / "a.keras")
     with pytest.raises(InputError, match="do not fit"):
         create_model("resnet18", (32, 32, 3), num_classes=3, weights=tmp_path / "a.keras")
+
+
+def test_weights_of_another_network_of_the_same_shapes_are_refused(tmp_path):
+    create_model("resnet18", (32, 32, 3), num_classes=2).save(tmp_path / "a.keras")
+    network = create_model("plain18", (32, 32, 3), num_classes=2)
+    with pytest.raises(InputError, match="they are resnet18's"):
+        load_weights(network, tmp_path / "a.keras")
+
+
+def test_a_detector_of_no_fixed_size_is_refused():
+    with pytest.raises(InputError, match="fixed"):
+        create_model("faster_rcnn_resnet18", (None, None, 3))
 
 
 def test_a_classifier_is_no_detector():

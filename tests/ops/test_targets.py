@@ -47,6 +47,15 @@ def test_a_large_anchor_over_a_small_ignored_region_stays_background():
     assert match([[0, 0, 100, 100]], [[[40, 40, 60, 60]]], [[-1]], 0.7, 0.3)[1].tolist() == [[0]]
 
 
+def test_a_small_ignored_region_has_its_rows_like_an_object():
+    region = [[[8, 8, 23, 23]]]  # a difficult object of 15 pixels in anchors of 32: IoU 0.22 with the best
+    rows = [[0, 0, 32, 32], [4, 4, 36, 36], [20, 20, 52, 52]]
+    assert match(rows, region, [[1]], 0.7, 0.3, keep_best=True)[1].tolist() == [[1, 1, 0]]
+    assert match(rows, region, [[-1]], 0.7, 0.3, keep_best=True)[1].tolist() == [[-1, -1, 0]]
+    near = [[0, 0, 10, 10], [0, 0, 10, 22]]  # IoU 0.45 with the region, by its own area 0.45 too
+    assert match(near, [[BOX]], [[-1]], 0.7, 0.3)[1].tolist() == [[-1, -1]]
+
+
 def test_an_object_inside_an_ignored_region_is_still_learnt():
     _, label = match([[0, 0, 10, 10]], [[BOX, [0, 0, 100, 100]]], [[2, -1]], 0.7, 0.3)
     assert label.tolist() == [[2]]
@@ -70,7 +79,9 @@ def test_match_equals_a_loop():
             if iou[b, a, best] >= 0.5 or chosen:
                 want = labels[b, best]
                 np.testing.assert_array_equal(matched[b, a], boxes[b, best])
-            elif iou[b, a, best] < 0.4 and all(ioa[b, a, g] < 0.5 for g in range(6) if labels[b, g] < 0):
+            elif iou[b, a, best] < 0.4 and not any(
+                    ioa[b, a, g] >= 0.5 or iou[b, a, g] >= 0.4 or iou[b, a, g] == iou[b, :, g].max() > 0
+                    for g in range(6) if labels[b, g] < 0):
                 want = 0
             else:
                 want = -1

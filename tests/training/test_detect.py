@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnns.data import synthetic
+from keras_cnns.data import batches, synthetic
 from keras_cnns.errors import InputError
 from keras_cnns.metrics import detection as metrics
 from keras_cnns.models import create_model, detector, module_of
@@ -19,7 +19,7 @@ def arrays(dataset):
 
 
 def test_batches_are_whole_and_padded_to_one_width(samples):
-    taken = arrays(detect.batches(samples, (96, 128), 4, 2, seed=0))
+    taken = arrays(batches.training(samples, (96, 128), 4, 2, seed=0))
     assert len(taken) == 2 * (10 // 4)
     rows = max(len(s.boxes) for s in samples)
     for batch in taken:
@@ -31,12 +31,12 @@ def test_batches_are_whole_and_padded_to_one_width(samples):
 
 
 def test_fewer_samples_than_a_batch_fill_it(samples):
-    assert arrays(detect.batches(samples[:3], (64, 64), 8, 1, 0))[0]["image"].shape[0] == 8
+    assert arrays(batches.training(samples[:3], (64, 64), 8, 1, 0))[0]["image"].shape[0] == 8
 
 
 def test_a_run_begun_in_the_middle_sees_what_it_would_have_seen(samples):
-    whole = arrays(detect.batches(samples, (64, 64), 4, 3, seed=5))
-    rest = arrays(detect.batches(samples, (64, 64), 4, 3, seed=5, first_step=3))
+    whole = arrays(batches.training(samples, (64, 64), 4, 3, seed=5))
+    rest = arrays(batches.training(samples, (64, 64), 4, 3, seed=5, first_step=3))
     assert len(rest) == len(whole) - 3
     for a, b in zip(whole[3:], rest):
         for key in a:
@@ -44,14 +44,14 @@ def test_a_run_begun_in_the_middle_sees_what_it_would_have_seen(samples):
 
 
 def test_epochs_and_seeds_differ(samples):
-    first = arrays(detect.batches(samples, (64, 64), 5, 2, seed=0))
-    other = arrays(detect.batches(samples, (64, 64), 5, 2, seed=1))
+    first = arrays(batches.training(samples, (64, 64), 5, 2, seed=0))
+    other = arrays(batches.training(samples, (64, 64), 5, 2, seed=1))
     assert (first[0]["image"] != first[2]["image"]).any() and (first[0]["image"] != other[0]["image"]).any()
 
 
 def test_ignored_objects_reach_the_network_as_regions_to_ignore(samples):
     sample = samples[0]._replace(ignored=np.ones(len(samples[0].labels), bool))
-    labels = arrays(detect.batches([sample], (64, 64), 1, 1, 0))[0]["labels"]
+    labels = arrays(batches.training([sample], (64, 64), 1, 1, 0))[0]["labels"]
     assert (labels == -1).sum() == len(sample.labels)
 
 
@@ -69,7 +69,7 @@ def test_boxes_lie_on_the_objects_after_flip_and_letterbox():
         source=encoded.getvalue(), size=(60, 100), boxes=np.array([[20, 10, 80, 40]], "float32"),
         labels=np.array([1], "int32"), ignored=np.array([False]))
     lefts = set()
-    for batch in arrays(detect.batches([sample], (120, 200), 1, 12, 0)):
+    for batch in arrays(batches.training([sample], (120, 200), 1, 12, 0)):
         x1, y1, x2, y2 = batch["boxes"][0, 0].round().astype(int)
         lefts.add(x1)
         inside = batch["image"][0, y1 + 2:y2 - 2, x1 + 2:x2 - 2]
@@ -92,7 +92,7 @@ def test_eight_images_are_learnt_by_heart(samples):
     few = [s for s in samples if not s.ignored.any()][:8]
     network = create_model("faster_rcnn_resnet18", (128, 128, 3), 5)
     network.compile(keras.optimizers.Adam(1e-3), loss=module_of(network.name).losses())
-    network.fit(detect.batches(few, (128, 128), 8, 90, 0), shuffle=False, verbose=0)
+    network.fit(batches.training(few, (128, 128), 8, 90, 0), shuffle=False, verbose=0)
     found = detect.detect(detector(network), few, progress=False)
     assert metrics.voc_ap(detect.truth(few), found).mean > 0.9
 
@@ -111,7 +111,8 @@ def test_learning_rates_rise_then_drop():
 def test_a_folder_of_another_run_is_refused(tmp_path, samples):
     recipe = recipes.recipe("faster_rcnn_resnet18")
     arguments = dict(class_names=synthetic.CLASSES, folder=tmp_path / "run", input_shape=(64, 64, 3))
-    runs._claim(tmp_path / "run", synthetic.CLASSES, {"seed": 0})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "settings.json").write_text('{"seed": 0}')
     with pytest.raises(InputError, match="another folder") as error:
         runs.train_detector("faster_rcnn_resnet18", samples, recipe=recipe, **arguments)
     assert str(tmp_path / "run") in str(error.value) and "\n" not in str(error.value)
@@ -133,3 +134,19 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
     with pytest.raises(FloatingPointError, match="epoch 2.*Lower the learning rate"):
         checkpoint.on_epoch_end(1, {"loss": float("nan")})
     assert checkpoint.history == [{"loss": 1.0}] and not (tmp_path / "checkpoint").exists()
+
+
+def test_what_is_wrong_leaves_no_folder_behind(tmp_path, samples):
+    with pytest.raises(InputError, match="typo.keras"):
+        runs.train_detector("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "run",
+                            input_shape=(64, 64, 3), weights="typo.keras")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tmp_path, samples, monkeypatch):
+    class ThreeReplicas:
+        num_replicas_in_sync = 3
+
+    monkeypatch.setattr(runs.distribute, "strategy", lambda devices: ThreeReplicas())
+    with pytest.raises(InputError, match="batch of 4 cannot be shared evenly by 3"):
+        runs.train_detector("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "run")

@@ -5,11 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_cnns.errors import InputError
 from keras_cnns.training import distribute
 
-# Three steps on the same pictures, on the devices named, in a process of its own: logical devices must be made
+# Four steps on the same pictures, on the devices named, in a process of its own: logical devices must be made
 # before TensorFlow starts. Plain descent, since Adam makes a whole step of the last digit of a gradient near 0.
 PROGRAM = """
 import json, sys
@@ -19,10 +20,10 @@ cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from keras_cnns.data import synthetic
 from keras_cnns.training import recipes, runs
-recipe = recipes.recipe("faster_rcnn_resnet18")._replace(optimizer="sgd", learning_rate=0.01, batch=4, epochs=3)
+recipe = recipes.recipe("faster_rcnn_resnet18")._replace(optimizer="sgd", learning_rate=0.01, batch=4, epochs=4)
 network, history = runs.train_detector(
     "faster_rcnn_resnet18", synthetic.samples(4), synthetic.CLASSES, sys.argv[1], recipe, (64, 64, 3),
-    devices=sys.argv[2:])
+    devices=sys.argv[2:], validation=synthetic.samples(2, first=4))
 np.savez(sys.argv[1] + "/weights.npz", *network.get_weights())
 """
 
@@ -40,7 +41,7 @@ def run(folder, *devices):
 def test_two_replicas_give_the_losses_and_weights_of_one(tmp_path):
     losses_of_one, weights_of_one = run(tmp_path / "one", "CPU:0")
     losses_of_two, weights_of_two = run(tmp_path / "two", "CPU:0", "CPU:1")
-    assert len(losses_of_one) == 3
+    assert len(losses_of_one) == 4  # the first at rate 0, then three that move the weights
     np.testing.assert_allclose(losses_of_two, losses_of_one, rtol=1e-4)
     for one, two in zip(weights_of_one, weights_of_two, strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-4 * max(np.abs(one).max(), 1e-3))
@@ -51,5 +52,11 @@ def test_an_unknown_device_is_answered_with_the_known_ones():
         distribute.strategy(["TPU:7"])
 
 
-def test_one_device_needs_no_strategy():
-    assert distribute.strategy(["CPU:0"]) is None
+def test_the_device_named_is_the_device_used():
+    strategy = distribute.strategy(["CPU:0"])
+    assert strategy.num_replicas_in_sync == 1 and "CPU:0" in strategy.extended.worker_devices[0]
+
+
+@pytest.mark.skipif(any(d.device_type == "GPU" for d in tf.config.list_logical_devices()), reason="has a GPU")
+def test_without_a_gpu_no_strategy_is_needed():
+    assert distribute.strategy() is None

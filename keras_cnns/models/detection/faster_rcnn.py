@@ -8,17 +8,20 @@ arXiv:1504.08083); with a feature pyramid, FPN's (arXiv:1612.03144, sections 4.1
 `build` returns the network to train; `detector(network)` the graph to serve. Both are functional graphs over
 the same layers, so they share weights.
 
-Rows: `faster_rcnn_resnet18` is this package's own small one, in the paper's form (RPN and RoIPool on one map, fc6
-and fc7, the four COCO scales) at half its image side, and so on conv3_x, stride 8: at stride 16 a cell would be as
-large a part of the picture as at 32 in the paper. `faster_rcnn_resnet50_fpn` is the release of torchvision: RoIAlign, frozen batch norm (train it from
-ImageNet weights, or it learns badly). Anchors across the border count, unlike section 3.1.3, as in FPN and in
-every release since; a small input would have few others.
+Rows: `faster_rcnn_resnet18` is this package's own small one, in the paper's form (RPN and RoIPool on one map,
+fc6 and fc7, the four COCO scales) at half its image side, and so on conv3_x, stride 8: at stride 16 a cell
+would be as large a part of the picture as at 32 in the paper. `faster_rcnn_resnet50_fpn` is built as the
+release of torchvision: RoIAlign, frozen batch norm (train it from ImageNet weights, or it learns badly); its
+anchors are centred in the cells, and the second stage's box loss is Fast R-CNN's, not bent at 1/9. Anchors
+across the border count, unlike section 3.1.3, as in FPN and in every release since; a small input would have
+few others.
 """
 
 from typing import NamedTuple
 
 from keras import Input, Model, initializers, layers
 
+from keras_cnns.errors import InputError
 from keras_cnns.layers.detection import AnchorTargets, DecodeDetections, Proposals, SampleRoIs
 from keras_cnns.layers.roi import RoIAlign, RoIPool
 from keras_cnns.losses import BoxLoss, ClassLoss, ObjectnessLoss
@@ -79,7 +82,7 @@ def rpn_head(channels, num_anchors, width):
 
 
 def roi_head(pooled_shape, num_classes, width=1024):
-    """fc6, fc7, then class and box siblings (Fast R-CNN, section 2.1).
+    """fc6, fc7, then class and box siblings (Fast R-CNN, section 2 and Fig. 1).
 
     `[B, R, h, w, C] -> logits [B, R, K+1], offsets [B, R, K, 4]`.
     """
@@ -117,7 +120,11 @@ def build(name="faster_rcnn_resnet18", input_shape=None, num_classes=None):
       num_classes: without background; by default the row's.
     """
     v = VARIANTS[name]
-    input_shape, num_classes = tuple(input_shape or v.input_shape), num_classes or v.num_classes
+    input_shape = v.input_shape if input_shape is None else tuple(input_shape)
+    num_classes = v.num_classes if num_classes is None else num_classes
+    if len(input_shape) != 3 or None in input_shape or num_classes < 1:
+        raise InputError(f"input_shape={input_shape}, num_classes={num_classes}: a detector takes a fixed "
+                         "(height, width, 3), since its anchors are constants, and at least one class.")
     grid = dict(levels=v.levels, ratios=RATIOS, image_size=input_shape[:2])
     image = Input(input_shape, name="image")
     boxes = Input((None, 4), name="boxes")
@@ -147,7 +154,11 @@ def build(name="faster_rcnn_resnet18", input_shape=None, num_classes=None):
 
 
 def losses():
-    """What `compile(loss=...)` takes, keyed like the outputs. Section 3.1.2, eq. 1, with equal weights."""
+    """What `compile(loss=...)` takes, keyed like the outputs.
+
+    Section 3.1.2, eq. 1, but both terms are divided by the sampled rows and weigh the same, as in the authors'
+    later code; the paper divides the boxes' by the number of cells and weighs it by 10, which comes to about the same.
+    """
     return {"rpn_cls": ObjectnessLoss(), "rpn_reg": BoxLoss(beta=1 / 9), "roi_cls": ClassLoss(), "roi_reg": BoxLoss()}
 
 
@@ -162,11 +173,12 @@ def detector(network, proposals=None, score_threshold=0.05, iou_threshold=None, 
     v, layer = VARIANTS[network.name], network.get_layer
     image = Input(network.input["image"].shape[1:], name="image")
     maps = layer("backbone")(image)
-    top_n = proposals or v.proposals[1]
+    top_n = v.proposals[1] if proposals is None else proposals
+    iou_threshold = v.iou_threshold if iou_threshold is None else iou_threshold
     config = {**layer("proposals").get_config(), "top_n": top_n, "pre_nms": max(1000, top_n)}
     rois = Proposals.from_config(config)(*rpn(layer("rpn_head"), maps))
     pool = layer("roi_pool")
     logits, offsets = layer("roi_head")(pool(maps[0] if isinstance(pool, RoIPool) else maps[:-1], rois))
-    outputs = DecodeDetections(image.shape[1:3], score_threshold, iou_threshold or v.iou_threshold, max_detections,
-                               VARIANCES, name="detections")(logits, offsets, rois)
+    outputs = DecodeDetections(image.shape[1:3], score_threshold, iou_threshold, max_detections, VARIANCES,
+                               name="detections")(logits, offsets, rois)
     return Model(image, outputs, name=f"{network.name}_detector")

@@ -1,7 +1,7 @@
 """Feature Pyramid Networks for Object Detection.
 
 Lin, Dollar, Girshick, He, Hariharan, Belongie. CVPR 2017, arXiv:1612.03144. Lateral connections and the
-top-down path: section 3, Fig. 3; P6 by subsampling P5: footnote 2. Layers "P2" to "P6", strides 4 to 64.
+top-down path: section 3, Fig. 3; P6 by subsampling P5: a footnote of section 4.1. Layers "P2" to "P6", strides 4 to 64.
 """
 
 from keras import layers
