@@ -322,7 +322,8 @@ def _query(options):
             print(f"{path}: {sure.sum()} objects (class, score, ymin, xmin, ymax, xmax)")
             for i in sure.nonzero()[0]:
                 label = int(answer["detection_classes"][i])
-                print("", names[label - 1] if names and label <= len(names) else label, f"{answer['detection_scores'][i]:.3f}",
+                name = names[label - 1] if names and label <= len(names) else label
+                print("", name, f"{answer['detection_scores'][i]:.3f}",
                       *(f"{edge:.3f}" for edge in answer["detection_boxes"][i]), sep="\t")
 
 

@@ -122,7 +122,8 @@ def compare(detector, version, lite, asked):
         """What lies within the image."""
         boxes = np.minimum(boxes[:int(count)], 1.0)
         real = ((boxes[:, 2:] - boxes[:, :2]) * sides[i]).min(1, initial=np.inf) >= 1
-        return {"boxes": boxes[real], "scores": scores[:int(count)][real], "labels": labels[:int(count)][real].astype(int)}
+        return {"boxes": boxes[real], "scores": scores[:int(count)][real],
+                "labels": labels[:int(count)][real].astype(int)}
 
     with serve(version.parent.parent) as client:
         doors = {"Keras": by_keras, "SavedModel": by_signature,

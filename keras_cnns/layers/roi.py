@@ -134,7 +134,7 @@ class RoIAlign(layers.Layer):
         maps = list(features) if isinstance(features, (list, tuple)) else [features]
         strides = list(self.stride) if isinstance(self.stride, (list, tuple)) else [self.stride]
         if len(maps) != len(strides):
-            raise ValueError(f"RoIAlign got {len(maps)} feature maps and {len(strides)} strides; give one stride a map.")
+            raise ValueError(f"RoIAlign got {len(maps)} feature maps and {len(strides)} strides; give a stride a map.")
         shapes = [_static_shape("RoIAlign", m.shape) for m in maps]
         heights, widths, channels = [s[0] for s in shapes], [s[1] for s in shapes], shapes[0][2]
         begins = np.concatenate([[0], np.cumsum([h * w for h, w in zip(heights, widths)])])

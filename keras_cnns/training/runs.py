@@ -29,7 +29,8 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
       name: of the model. samples: `data.samples.Sample`s, checked. class_names: 1...K in order.
       folder: of the run; made if missing.
       recipe: `recipes.Recipe`, by default the model's own. input_shape, weights: as of `create_model`.
-      seed: of weights, order, augmentation and sampling; the same seed gives the same run on the same CPU (GPUs add in any order).
+      seed: of weights, order, augmentation and sampling; the same seed gives the same run on the same CPU (GPUs
+        add in any order).
       validation: samples to evaluate on after each epoch. devices: as of `distribute.strategy`.
 
     Returns:
@@ -93,7 +94,7 @@ def _refuse_another_run(folder, settings):
     """InputError if the folder holds a run with other settings."""
     try:
         stands = json.loads((folder / "settings.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'settings.json'}: cannot be read ({error}); name another folder.") from None

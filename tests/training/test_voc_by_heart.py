@@ -23,5 +23,6 @@ def test_sixteen_photographs_are_learnt_by_heart(tmp_path):
     network, history = runs.train_detector("faster_rcnn_resnet18", samples, voc.CLASSES, tmp_path / "run", recipe)
     found = detect.detect(detector(network), samples, progress=False)
     result = metrics.voc_ap(detect.truth(samples), found)
-    print(f"{time.time() - before:.0f} s; loss", [round(epoch["loss"], 3) for epoch in history[::10]], "AP50", result.mean)
+    curve = [round(epoch["loss"], 3) for epoch in history[::10]]
+    print(f"{time.time() - before:.0f} s; loss {curve}; AP50 {result.mean:.4f}")
     assert result.mean >= 0.90
