@@ -85,8 +85,8 @@ def _archive(model):
     def answer(canvas, scale, sides):
         """Boxes from the canvas to the image: scale `[..., 2]` as `letterbox` gives it, sides (height, width)."""
         found = model(canvas, training=False)
-        limit = tf.tile(sides[..., ::-1], [1] * (sides.shape.rank - 1) + [2])[..., None, :]
-        factor = tf.tile(scale, [1] * (scale.shape.rank - 1) + [2])[..., None, :]
+        factor = tf.concat([scale, scale], -1)[..., None, :]
+        limit = tf.concat([sides, sides], -1)[..., None, ::-1]  # x before y
         boxes = tf.minimum(found["boxes"] / factor, limit)
         # What lies in the margin beside the image is none of it: such rows go to the end and are emptied.
         real = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], -1) >= 1.0  # pixel
