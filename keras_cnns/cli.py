@@ -251,20 +251,18 @@ def _evaluate(options):
 
 
 def _predict(options):
-    import numpy as np
-
     from keras_cnns import pictures
+    from keras_cnns.data import images
     from keras_cnns.data import samples as data_samples
     from keras_cnns.training import detect
 
     detector, names = _load(options, score_threshold=options.score_threshold)
-    nothing = np.zeros((0, 4), "float32"), np.zeros(0, "int32"), np.zeros(0, bool)
-    samples = [data_samples.Sample(pathlib.Path(path).stem, path, (0, 0), *nothing, {}) for path in options.images]
+    samples = [data_samples.Sample(pathlib.Path(path).stem, path) for path in options.images]
     if len({s.image_id for s in samples}) < len(samples):
         raise InputError("Two images have one name, and so would their pictures; predict them into two folders.")
-    images = [data_samples.decode(s.source, s.name) for s in samples]
+    decoded = [images.decode(s.source, s.name) for s in samples]
     folder = pathlib.Path(options.output)
-    for sample, image, found in zip(samples, images, detect.detect(detector, samples)):
+    for sample, image, found in zip(samples, decoded, detect.detect(detector, samples)):
         picture = pictures.draw(image, found["boxes"], found["labels"], names, found["scores"])
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ def compare(detector, version, lite, asked):
     """Every door's detections of the same encoded images, boxes in 0...1 of the image, and milliseconds an image."""
     size = detector.input_shape[1:3]
     encoded = [s.source if isinstance(s.source, bytes) else pathlib.Path(s.source).read_bytes() for s in asked]
-    decoded = [samples.decode(data, s.name) for data, s in zip(encoded, asked)]
+    decoded = [images.decode(data, s.name) for data, s in zip(encoded, asked)]
     sides = [image.shape[1::-1] for image in decoded]  # width, height
     canvases = [images.letterbox(image, size) for image in decoded]
     loaded = tf.saved_model.load(str(version)).signatures["jpeg"]
@@ -162,12 +162,12 @@ class serve:
 def draw(shown, found, class_names):
     """Ground truth beside what was found, two images a row."""
     def truth(sample, answer):
-        return pictures.draw(samples.decode(sample.source, sample.name), sample.boxes, sample.labels, class_names,
+        return pictures.draw(images.decode(sample.source, sample.name), sample.boxes, sample.labels, class_names,
                              ignored=sample.ignored)
 
     def detections(sample, answer):
         sure = answer["scores"] > 0.5
-        return pictures.draw(samples.decode(sample.source, sample.name), answer["boxes"][sure],
+        return pictures.draw(images.decode(sample.source, sample.name), answer["boxes"][sure],
                              answer["labels"][sure], class_names, answer["scores"][sure])
 
     pairs = [(truth(s, f), detections(s, f)) for s, f in zip(shown, found)]

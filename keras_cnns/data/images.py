@@ -1,9 +1,172 @@
-"""Images to a network's size, in TensorFlow ops: the same in the pipeline and in a SavedModel."""
+"""Images: from bytes to pixels, from pixels to a network's canvas.
 
+`decode` is the careful door, in Python, with errors that name the file. `look` is the quick one, in TensorFlow ops:
+it takes out of a JPEG only the part that a window shows, and resizes that. `letterbox` is the same in the pipeline
+and in a SavedModel.
+"""
+
+import io
+import os
+import pathlib
+import warnings
+from typing import NamedTuple
+
+import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from keras_cnns.errors import InputError
 
 # What networks trained on ImageNet normalise to 0, RGB, 0 to 255.
 PADDING = (123.675, 116.28, 103.53)
+MAX_PIXELS = 2**26  # 8192 x 8192, 200 MB decoded; a larger image is refused before it is decoded
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+ORIENTATION = 0x0112  # EXIF's tag
+
+# Pillow warns of large images at a limit above ours, by which they are refused anyway.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def read(source, name, remedy="give a whole JPEG or PNG file"):
+    """The bytes of a file that has some; arguments and errors as of `decode`."""
+    if isinstance(source, bytes):
+        contents = source
+    else:
+        try:
+            contents = pathlib.Path(source).read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"{name}: image is missing; {remedy}") from None
+        except (OSError, ValueError) as error:  # the last: a null in the name
+            raise InputError(f"{name}: image cannot be read ({error}); {remedy}") from None
+    if not contents:
+        raise InputError(f"{name}: image file is empty (0 bytes); {remedy}")
+    return contents
+
+
+def header(contents, name, remedy="give a whole JPEG or PNG file"):
+    """A Pillow image of which only the header is read: its format and size are good, its pixels not yet looked at.
+
+    Raises:
+      InputError: it is of no known format, or of more than `MAX_PIXELS`.
+    """
+    try:
+        image = Image.open(io.BytesIO(contents), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: no JPEG, PNG, GIF, BMP, WebP, TIFF or PPM image; {remedy}") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{name}: image has far more than {MAX_PIXELS:,} pixels; make it smaller") from None
+    except Exception as error:  # Pillow's readers raise what they please on a broken header
+        raise InputError(f"{name}: image is truncated or corrupt ({error}); {remedy}") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{name}: image of {width} x {height} is above the limit of {MAX_PIXELS:,} pixels; "
+                         "make it smaller")
+    return image
+
+
+def decode(source, name, remedy="give a whole JPEG or PNG file"):
+    """An image as RGB, uint8 `[H, W, 3]`, upright.
+
+    Any of `FORMATS`, the first picture of a moving one. Grey is repeated in the three channels, CMYK converted, alpha
+    dropped, a palette looked up; of 16 bits a channel the upper 8 are taken. An EXIF orientation is applied, as
+    browsers and annotation tools do.
+
+    Args:
+      source: path, or encoded bytes. name: what an error calls the image, and remedy: what it advises.
+
+    Raises:
+      InputError: one line, if the file is missing, empty, cut off, too large or no such image.
+    """
+    contents = read(source, name, remedy)
+    image = header(contents, name, remedy)
+    try:
+        turn = image.getexif().get(ORIENTATION, 1)
+        if image.format in ("JPEG", "MPO", "PNG"):  # as the ops of a SavedModel do, to the bit
+            pixels = tf.io.decode_image(contents, channels=3, expand_animations=False).numpy()
+            return turned(pixels, turn)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except tf.errors.OpError:
+        raise InputError(f"{name}: image is truncated or corrupt ({len(contents)} bytes); {remedy}") from None
+    except Exception as error:
+        raise InputError(f"{name}: image is truncated or corrupt ({len(contents)} bytes, {error}); {remedy}") from None
+
+
+def orientation(source):
+    """EXIF's number for how the stored picture is to be turned, 1 (as it is) to 8, of an image `decode` can read."""
+    return header(read(source, "image"), "image").getexif().get(ORIENTATION, 1)
+
+
+def turned(pixels, orientation):
+    """Upright pixels of `[H, W, 3]` stored in one of EXIF's eight orientations."""
+    if orientation in (5, 6, 7, 8):
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def labels(source, name, remedy="give a whole PNG file"):
+    """An image whose pixels are numbers, not colours: grey level or palette index, `[H, W]` uint8, uint16 or int32.
+
+    A colour image gives `R + 256 G + 65536 B`, as COCO's panoptic files have it. Errors as of `decode`.
+    """
+    image = header(read(source, name, remedy), name, remedy)
+    try:
+        if image.mode in ("RGB", "RGBA"):
+            r, g, b = np.moveaxis(np.array(image.convert("RGB"), "int32"), -1, 0)
+            return r + 256 * g + 65536 * b
+        return np.array(image.convert("L") if image.mode == "LA" else image) * 1  # * 1: of two colours, not bool
+    except Exception as error:
+        raise InputError(f"{name}: image is truncated or corrupt ({error}); {remedy}") from None
+
+
+class Opened(NamedTuple):
+    """An image whose size is known and whose pixels, if it is a plain JPEG, are not yet decoded."""
+
+    contents: tf.Tensor  # encoded, string []
+    pixels: tf.Tensor  # uint8 [H, W, 3] where it is not plain, else [0, 0, 3]
+    size: tf.Tensor  # height, width: int32 [2]
+    plain: tf.Tensor  # bool []
+
+
+def opened(image, name="image"):
+    """Looks at an image's header, in the graph.
+
+    Args:
+      image: encoded, string `[]`, or pixels, uint8 `[H, W, 3]`. name: string `[]`, for errors.
+
+    Returns:
+      `Opened`. What is no plain JPEG (another format, turned by EXIF, cut off) is decoded here and now by `decode`,
+      with its errors.
+    """
+    if image.dtype != tf.string:
+        return Opened(contents=tf.constant(b""), pixels=tf.ensure_shape(image, [None, None, 3]),
+                      size=tf.shape(image)[:2], plain=tf.constant(False))
+    length = tf.strings.length(image)
+    plain = (tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff") & (
+        tf.strings.substr(image, tf.maximum(length - 2, 0), 2) == b"\xff\xd9") & (
+        tf.size(tf.strings.split(image, "Exif")) == 1)
+
+    def carefully():
+        pixels = tf.numpy_function(lambda contents, name: decode(contents, os.fsdecode(name)), [image, name], tf.uint8)
+        return tf.ensure_shape(pixels, [None, None, 3])
+
+    pixels = tf.cond(plain, lambda: tf.zeros([0, 0, 3], tf.uint8), carefully)
+    size = tf.cond(plain, lambda: tf.io.extract_jpeg_shape(image)[:2], lambda: tf.shape(pixels)[:2])
+    return Opened(contents=image, pixels=pixels, size=tf.ensure_shape(size, [2]), plain=plain)
+
+
+def cut(image, x1, y1, x2, y2):
+    """The pixels of an `Opened` in `x1...x2, y1...y2` (int32, inside it): uint8 `[y2 - y1, x2 - x1, 3]`."""
+    pixels = tf.cond(
+        image.plain,
+        lambda: tf.io.decode_and_crop_jpeg(image.contents, [y1, x1, y2 - y1, x2 - x1], channels=3),
+        lambda: image.pixels[y1:y2, x1:x2])
+    return tf.ensure_shape(pixels, [None, None, 3])
 
 
 def letterbox(image, size):

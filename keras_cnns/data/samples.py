@@ -1,66 +1,63 @@
-"""What every reader of annotations hands on: images and their objects, checked, then decoded in `tf.data`."""
+"""What every reader of annotations hands on: images and what is in them, checked, then decoded in `tf.data`."""
 
 import concurrent.futures
 import contextlib
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
 import rich.console
 import rich.progress
 import tensorflow as tf
+from pycocotools import mask as coco_mask
 
+from keras_cnns.data import images
 from keras_cnns.errors import InputError
 
 REMEDY = "repair it, or leave such samples out with on_bad_sample='skip' (--on-bad-sample skip)"
 
+NO_BOXES = np.zeros((0, 4), "float32")
+NO_LABELS = np.zeros(0, "int32")
+NO_FLAGS = np.zeros(0, bool)
+
+
+class LabelImage(NamedTuple):
+    """An image that holds a number a pixel, before decoding."""
+
+    source: str | bytes  # path, or encoded bytes
+    values: dict | None = None  # what a number of the file means; of a colour image R + 256 G + 65536 B; None: itself
+    other: int = 255  # what all other numbers mean
+
+    @property
+    def name(self):
+        return self.source if isinstance(self.source, str) else "label image"
+
 
 class Sample(NamedTuple):
-    """One image and what is in it, before decoding."""
+    """One image and what is in it, before decoding. What a data set does not tell of its images stays at its default.
+
+    A row of boxes, labels, ignored, masks, keypoints and of each list in details is an object.
+    """
 
     image_id: str
     source: str | bytes  # path of the image, or its encoded bytes
-    size: tuple[int, int]  # height, width, pixels, as the annotation says; (0, 0) unknown
-    boxes: np.ndarray  # [G, 4] float32 xyxy pixels, 0-based, right and bottom edge exclusive
-    labels: np.ndarray  # [G] int32, 1..K
-    ignored: np.ndarray  # [G] bool
-    details: dict  # whatever else the format knows, lists with an entry an object: VOC's pose, truncated
+    size: tuple[int, int] = (0, 0)  # height, width, pixels, as the annotation says; (0, 0) unknown
+    boxes: np.ndarray = NO_BOXES  # [G, 4] float32 xyxy pixels, 0-based, right and bottom edge exclusive
+    labels: np.ndarray = NO_LABELS  # [G] int32, 1..K
+    ignored: np.ndarray = NO_FLAGS  # [G] bool
+    details: dict = {}  # what else the format knows of the objects, lists: VOC's pose and truncated, COCO's area
+    masks: list | LabelImage | None = None  # [G] COCO's compressed RLE, {"size": [H, W], "counts": bytes}; or the
+    # instances' label image, in which object i has the number i + 1
+    keypoints: np.ndarray | None = None  # [G, J, 3] float32: x, y in pixels, 0-based; 0 unlabelled, 1 hidden, 2 visible
+    segmentation: LabelImage | None = None  # 0 background, 1..K, 255 ignored
+    label: int | None = None  # of the whole image, 0..K-1: the unit of a classifier
+    present: np.ndarray | None = None  # [K] int: 1 in the image, 0 only such as are ignored, -1 not there (VOC's lists)
+    about: dict = {}  # what else the format knows of the image: VOC's source, COCO's licence
 
     @property
     def name(self):
         """What errors call it: the image's path, or the id where there are only bytes."""
         return self.source if isinstance(self.source, str) else f"image {self.image_id!r}"
-
-
-def decode(source, name, remedy="give a whole JPEG or PNG file"):
-    """A JPEG, PNG, GIF (its first frame), BMP or WebP image as RGB, uint8 `[H, W, 3]`.
-
-    Grey is repeated in the three channels, alpha is dropped, a palette is looked up.
-
-    Args:
-      source: path, or encoded bytes. name: what an error calls the image, and remedy: what it advises.
-
-    Raises:
-      InputError: one line, if the file is missing, empty, cut off or no such image.
-    """
-    if isinstance(source, bytes):
-        contents = source
-    else:
-        try:
-            contents = pathlib.Path(source).read_bytes()
-        except FileNotFoundError:
-            raise InputError(f"{name}: image is missing; {remedy}") from None
-        except OSError as error:
-            raise InputError(f"{name}: image cannot be read ({error.strerror}); {remedy}") from None
-    if not contents:
-        raise InputError(f"{name}: image file is empty (0 bytes); {remedy}")
-    try:
-        return tf.io.decode_image(contents, channels=3, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        if "Unknown image file format" in error.message:
-            raise InputError(f"{name}: no JPEG, PNG, GIF, BMP or WebP image; {remedy}") from None
-        raise InputError(f"{name}: image is truncated or corrupt ({len(contents)} bytes); {remedy}") from None
 
 
 def check(samples, on_bad_sample="stop", progress=True):
@@ -76,17 +73,24 @@ def check(samples, on_bad_sample="stop", progress=True):
     Raises:
       InputError: a bad sample, or with "skip" not one good sample.
     """
-    samples = list(samples)
+    return sift(in_parallel(attempt(_checked), list(samples), "Checking images", progress), on_bad_sample)
+
+
+def in_parallel(function, items, title, progress=True):
+    """Yields `function(item)` of each in order, made by a thread a core, under a bar on a terminal's standard error.
+
+    What is not begun is not done when the generator is closed or an error leaves it.
+    """
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     console = rich.console.Console(stderr=True)
     bar = rich.progress.track(
-        pool.map(attempt(_checked), samples), "Checking images", total=len(samples), transient=True,
+        pool.map(function, items), title, total=len(items), transient=True,
         disable=not (progress and console.is_terminal), console=console)
-    with contextlib.closing(bar) as results:
+    with contextlib.closing(bar):
         try:
-            return sift(results, on_bad_sample)
+            yield from bar
         finally:
-            pool.shutdown(cancel_futures=True)  # stops at the first bad sample, not after all the others
+            pool.shutdown(cancel_futures=True)
 
 
 def attempt(function):
@@ -104,52 +108,142 @@ def sift(results, on_bad_sample):
     if on_bad_sample not in ("stop", "skip"):
         raise InputError(f"No on_bad_sample {on_bad_sample!r}. Known: 'stop', 'skip'.")
     good, skipped = [], []
-    for result in results:
-        if not isinstance(result, InputError):
-            good.append(result)
-        elif on_bad_sample == "skip":
-            skipped.append(str(result))
-        else:
-            raise result
+    with contextlib.closing(results) if hasattr(results, "close") else contextlib.nullcontext():
+        for result in results:
+            if not isinstance(result, InputError):
+                good.append(result)
+            elif on_bad_sample == "skip":
+                skipped.append(str(result))
+            else:
+                raise result
     if skipped and not good:
         raise InputError(f"Not one of {len(skipped)} samples is usable; the first: {skipped[0]}")
     return good, skipped
+
+
+def masks(sample):
+    """The masks of a sample's objects, uint8 `[G, H, W]`, 1 inside.
+
+    Raises:
+      InputError: the instances' image cannot be read.
+    """
+    if isinstance(sample.masks, LabelImage):
+        number = np.arange(1, len(sample.labels) + 1)[:, None, None]
+        return (label_image(sample.masks) == number).astype("uint8")
+    if not sample.masks:
+        return np.zeros((0, *sample.size), "uint8")
+    return np.ascontiguousarray(np.moveaxis(coco_mask.decode(list(sample.masks)), -1, 0))
+
+
+def label_image(image):
+    """The numbers of a `LabelImage`, by its table: `[H, W]`."""
+    numbers = images.labels(image.source, image.name, REMEDY)
+    if image.values is None:
+        return numbers
+    found, where = np.unique(numbers, return_inverse=True)
+    return np.array([image.values.get(int(number), image.other) for number in found])[where].reshape(numbers.shape)
+
+
+def segmentation(sample):
+    """A sample's labels of pixels, uint8 `[H, W]`: 0 background, 1..K, 255 ignored.
+
+    Raises:
+      InputError: the label image cannot be read, or has labels that no class can have.
+    """
+    numbers = label_image(sample.segmentation)
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() <= 255:
+        raise InputError(f"{sample.segmentation.name}: labels from {numbers.min()} to {numbers.max()}, expected 0 to "
+                         f"254 and 255 for ignored; {REMEDY}")
+    return numbers.astype("uint8")
+
+
+def encoded(samples, order=None):
+    """Unbatched `tf.data.Dataset` of dicts in the order given, images still encoded: what `views.render` takes.
+
+    Elements as of `dataset`, but `image` is a string, and `name` what errors call it.
+    """
+    samples = list(samples)
+    first = samples[0] if samples else Sample("", b"")
+    starts = np.cumsum([0, *(len(s.labels) for s in samples)])
+
+    def column(values, dtype):
+        return tf.constant(np.asarray(values, dtype) if len(samples) else np.zeros(0, dtype))
+
+    def rows(field, shape, dtype):
+        return tf.constant(np.concatenate([np.zeros((0, *shape), dtype), *(getattr(s, field) for s in samples)]), dtype)
+
+    starts = tf.constant(starts)
+    in_file = tf.constant([isinstance(s.source, str) for s in samples], bool)
+    sources, names, ids = (tf.constant([getattr(s, field) if isinstance(getattr(s, field), bytes)
+                                        else os.fsencode(getattr(s, field)) for s in samples], tf.string)
+                           for field in ("source", "name", "image_id"))
+    objects = {"boxes": rows("boxes", (4,), "float32"), "labels": rows("labels", (), "int32"),
+               "ignored": rows("ignored", (), "bool")}
+    if first.keypoints is not None:
+        objects["keypoints"] = rows("keypoints", first.keypoints.shape[1:], "float32")
+    whole = {}
+    if first.label is not None:
+        whole["label"] = column([s.label for s in samples], "int32")
+    if first.present is not None:
+        whole["present"] = column([s.present for s in samples], "int32")
+
+    def element(i):
+        source = sources[i]
+        found = {"image": tf.cond(in_file[i], lambda: tf.io.read_file(source), lambda: source), "name": names[i],
+                 "image_id": ids[i], **{key: table[starts[i]:starts[i + 1]] for key, table in objects.items()},
+                 **{key: table[i] for key, table in whole.items()}}
+        if first.masks is not None:
+            found["masks"] = tf.ensure_shape(
+                tf.numpy_function(lambda i: masks(samples[i]), [i], tf.uint8), [None, None, None])
+        if first.segmentation is not None:
+            found["segmentation"] = tf.ensure_shape(
+                tf.numpy_function(lambda i: segmentation(samples[i]), [i], tf.uint8), [None, None])
+        return found
+
+    order = np.asarray(range(len(samples)) if order is None else order, "int64")
+    return tf.data.Dataset.from_tensor_slices(order).map(element, tf.data.AUTOTUNE, deterministic=True)
+
+
+def decoded(elements):
+    """The same elements with their images decoded to uint8 `[H, W, 3]`, and without `name`."""
+    def decode(element):
+        image = images.opened(element["image"], element["name"])
+        pixels = images.cut(image, 0, 0, image.size[1], image.size[0])
+        return {key: value for key, value in element.items() if key != "name"} | {"image": pixels}
+
+    return elements.map(decode, tf.data.AUTOTUNE, deterministic=True)
 
 
 def dataset(samples, order=None):
     """Unbatched `tf.data.Dataset` of dicts, decoded in parallel, in the order given.
 
     An element has `image` uint8 `[H, W, 3]`, `image_id` string, `boxes` float32 `[G, 4]`, `labels` int32
-    `[G]`, `ignored` bool `[G]`. An image that cannot be decoded stops the iteration with an error that names
-    it; `check` finds it before.
+    `[G]`, `ignored` bool `[G]`; and, where the samples have them, `masks` uint8 `[G, H, W]`, `keypoints` float32
+    `[G, J, 3]`, `segmentation` uint8 `[H, W]`, `label` int32 `[]`, `present` int32 `[K]`. An image that cannot be
+    decoded stops the iteration with an error that names it; `check` finds it before.
 
     Args:
       order: indices into `samples`, any number of times each; by default all, as they stand.
     """
-    samples = list(samples)
-
-    # Eager decoding lets go of Python's lock, so threads run it side by side, and errors are decode()'s own.
-    def load(index):
-        sample = samples[index]
-        image = decode(sample.source, sample.name, REMEDY)
-        return image, sample.image_id, sample.boxes, sample.labels, sample.ignored
-
-    def element(index):
-        types = tf.uint8, tf.string, tf.float32, tf.int32, tf.bool
-        values = tf.numpy_function(load, [index], types)
-        for value, shape in zip(values, ([None, None, 3], [], [None, 4], [None], [None])):
-            value.set_shape(shape)
-        return dict(zip(("image", "image_id", "boxes", "labels", "ignored"), values))
-
-    order = np.asarray(range(len(samples)) if order is None else order, "int64")
-    return tf.data.Dataset.from_tensor_slices(order).map(element, tf.data.AUTOTUNE, deterministic=True)
+    return decoded(encoded(samples, order))
 
 
 def _checked(sample):
-    """The sample itself, if its image decodes to the annotated size."""
-    height, width = decode(sample.source, sample.name, REMEDY).shape[:2]
+    """The sample itself, if its image and label images decode to the annotated size."""
+    height, width = images.decode(sample.source, sample.name, REMEDY).shape[:2]
     if sample.size not in ((0, 0), (height, width)):
+        turn = images.orientation(sample.source)
+        by_exif = f" (turned upright by its EXIF orientation {turn})" if turn != 1 else ""
         raise InputError(
-            f"{sample.name}: image is {width} x {height} pixels, its annotation says "
+            f"{sample.name}: image is {width} x {height} pixels{by_exif}, its annotation says "
             f"{sample.size[1]} x {sample.size[0]} (width x height), so the boxes would be wrong; {REMEDY}")
+    pictures = {}
+    if sample.segmentation:
+        pictures[sample.segmentation.name] = segmentation(sample)
+    if isinstance(sample.masks, LabelImage):
+        pictures[sample.masks.name] = label_image(sample.masks)
+    for name, numbers in pictures.items():
+        if numbers.shape != (height, width):
+            raise InputError(f"{name}: label image is {numbers.shape[1]} x {numbers.shape[0]} pixels, the image "
+                             f"{sample.name} {width} x {height}; {REMEDY}")
     return sample

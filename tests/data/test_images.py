@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_cnns.data import augment, images
+from keras_cnns.data import images
 
 
 @pytest.mark.parametrize("height, width", [(50, 100), (100, 50), (300, 200), (7, 500), (96, 128)])
@@ -31,18 +31,3 @@ def test_letterbox_has_a_static_shape_in_a_graph():
         return canvas
 
     graph(np.zeros((5, 6, 3), "uint8"))
-
-
-def test_flip_mirrors_picture_and_boxes_every_second_time():
-    image = np.arange(4 * 6 * 3, dtype="uint8").reshape(4, 6, 3)
-    boxes = np.array([[1, 0, 3, 4]], "float32")
-    element, flipped = {"image": tf.constant(image), "boxes": tf.constant(boxes)}, 0
-    for i in range(200):
-        result = augment.flip(element, [0, i])
-        if (result["image"].numpy() == image[:, ::-1]).all():
-            flipped += 1
-            np.testing.assert_array_equal(result["boxes"], [[3, 0, 5, 4]])
-        else:
-            np.testing.assert_array_equal(result["image"], image)
-            np.testing.assert_array_equal(result["boxes"], boxes)
-    assert 70 < flipped < 130

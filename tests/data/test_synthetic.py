@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_cnns.data import samples as data_samples
-from keras_cnns.data import synthetic, voc
+from keras_cnns.data import images, synthetic, voc
 
 
 def test_a_picture_of_a_seed_is_always_the_same():
@@ -32,7 +31,7 @@ def test_pictures_differ_in_size_and_hold_hard_cases():
 def test_boxes_are_tight_around_what_can_be_seen():
     """Objects stand out from the ground, so something changes at each edge of a box."""
     sample = next(s for s in synthetic.samples(40) if len(s.labels) == 1 and not any(s.details["truncated"]))
-    image = data_samples.decode(sample.source, "picture").astype(int)
+    image = images.decode(sample.source, "picture").astype(int)
     x1, y1, x2, y2 = sample.boxes[0].astype(int)
     inside = image[(y1 + y2) // 2, (x1 + x2) // 2]
     assert np.abs(inside - image[max(y1 - 3, 0), max(x1 - 3, 0)]).max() > 30

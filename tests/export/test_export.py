@@ -75,7 +75,7 @@ def test_encoded_images_of_any_size_give_what_keras_gives(version, pictures, exp
 def test_pixels_of_any_size_give_what_keras_gives(version, pictures, expected):
     loaded = tf.saved_model.load(str(version))
     for sample, want in list(zip(pictures, expected))[:4]:
-        image = samples.decode(sample.source, sample.name).astype("float32")
+        image = images.decode(sample.source, sample.name).astype("float32")
         assert_equal([want], as_detections(loaded.signatures["serving_default"](image=tf.constant(image[None]))))
 
 
@@ -106,7 +106,7 @@ def test_tflite_gives_what_keras_gives_with_built_in_ops_only(graph, pictures, t
     assert not [name for name in names if name.startswith(("Flex", "Custom"))] and "CONV_2D" in names
     runner, expected, found = interpreter.get_signature_runner("serving_default"), [], []
     for sample in pictures:
-        canvas, _ = images.letterbox(samples.decode(sample.source, sample.name)[:120, :160], SIZE)
+        canvas, _ = images.letterbox(images.decode(sample.source, sample.name)[:120, :160], SIZE)
         answer = graph.predict(canvas[None], verbose=0)
         n = int(answer["count"][0])
         expected.append({"boxes": answer["boxes"][0, :n] / np.tile(SIZE[::-1], 2),
