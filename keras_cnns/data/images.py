@@ -52,6 +52,8 @@ def header(contents, name, remedy="give a whole JPEG or PNG file"):
     try:
         image = Image.open(io.BytesIO(contents), formats=FORMATS)
     except UnidentifiedImageError:
+        if contents.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+            raise InputError(f"{name}: image is truncated or corrupt ({len(contents)} bytes); {remedy}") from None
         raise InputError(f"{name}: no JPEG, PNG, GIF, BMP, WebP, TIFF or PPM image; {remedy}") from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: image has far more than {MAX_PIXELS:,} pixels; make it smaller") from None

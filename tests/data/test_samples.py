@@ -74,7 +74,7 @@ def test_cmyk_jpeg_becomes_rgb():
     (encoded(picture(), "JPEG")[:-2], "truncated or corrupt"),
     (encoded(picture(), "PNG")[:400], "truncated or corrupt"),
     (encoded(picture(), "PNG")[:-4], "truncated or corrupt"),
-    (encoded(picture(), "JPEG")[:3], "no JPEG, PNG"),
+    (encoded(picture(), "JPEG")[:3], "truncated or corrupt"),
 ])
 def test_what_is_no_whole_image_is_named_in_one_line(contents, found, tmp_path):
     path = tmp_path / "broken.jpg"
