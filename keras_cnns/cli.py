@@ -71,8 +71,10 @@ def _parser():
         sub.set_defaults(command=function)
         return sub
 
-    def data(sub, split):
-        sub.add_argument("--data", required=True, metavar="DATA", help="voc:PATH[:YEAR] or synthetic[:N]")
+    def data(sub, split, name="--data"):
+        required = {"required": True} if name.startswith("-") else {}
+        sub.add_argument(name, metavar="DATA", **required,
+                         help="such as voc:PATH[:YEAR], coco:PATH[:SPLIT], folder:PATH, synthetic[:N]")
         sub.add_argument("--split", default=split, help=f"default {split}")
         sub.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
         sub.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop",
@@ -88,8 +90,18 @@ def _parser():
     sub.add_argument("pattern", nargs="?", default="*", help="such as 'resnet*'")
     sub.add_argument("--task", choices=("classification", "segmentation", "keypoints", "detection"))
 
-    sub = command(_data, "Say what is in a data set, after looking at every file.")
-    data(sub, "train")
+    sub = command(_data, "Look at data, or write them in another form.")
+    actions = sub.add_subparsers(required=True, metavar="ACTION")
+    text = "Read every file: counts, odd sizes, broken files, duplicates, unused classes, and a picture of it."
+    sub = actions.add_parser("check", help=text, description=text)
+    sub.set_defaults(command=_check)
+    data(sub, "train", "data")
+    sub.add_argument("--sheet", default="contact_sheet.png", metavar="FILE", help="the picture; default %(default)s")
+    text = "Write a data set in another form; nothing is lost."
+    sub = actions.add_parser("convert", help=text, description=text)
+    sub.set_defaults(command=_convert)
+    data(sub, "train", "data")
+    sub.add_argument("target", metavar="TARGET", help="voc:PATH[:YEAR], coco:PATH[:SPLIT] or records:PATH")
 
     sub = command(_train, "Train a network; the same command goes on after an interruption.")
     sub.add_argument("name", metavar="MODEL", help="one of `keras-cnns models`")
@@ -181,17 +193,65 @@ def _read(options, split=None, class_names=None):
 
 
 def _data(options):
-    samples, names, _ = _read(options)
-    table = _table(f"{options.data}, {options.split}: {len(samples)} images",
-                   ("class", "left"), ("objects", "right"), ("of these ignored", "right"), ("images", "right"))
-    for label, name in enumerate(names, 1):
-        here = [s.labels == label for s in samples]
-        table.add_row(name, str(sum(h.sum() for h in here)),
-                      str(sum((h & s.ignored).sum() for h, s in zip(here, samples))), str(sum(h.any() for h in here)))
+    """Never called: its actions are."""
+
+
+def _check(options):
+    from keras_cnns import pictures
+    from keras_cnns.data import named, report
+    from keras_cnns.data import samples as data_samples
+
+    found = named.read(options.data, options.split, on_bad_sample="skip")
+    good, told = report.report(found.samples[:options.limit], found.class_names, found.skipped)
+    title = f"{options.data}, {options.split}: {len(good)} good images, {len(told.broken)} broken samples"
+    columns = ["objects", "of these ignored", "images", "pixels"][:len(told.counts[0]) - 1] if told.counts else []
+    table = _table(title, ("class", "left"), *((name, "right") for name in columns))
+    for row in told.counts:
+        table.add_row(*map(str, row))
     table.add_section()
-    table.add_row("all", str(sum(len(s.labels) for s in samples)), str(sum(s.ignored.sum() for s in samples)),
-                  str(sum(len(s.labels) > 0 for s in samples)))
+    table.add_row("all", *(str(sum(column)) for column in list(zip(*told.counts))[1:]))
     _print(table)
+    print(f"Images: {told.sizes}.")
+    for heading, lines in (
+            ("broken", told.broken), ("of odd size", told.odd_sizes), ("tiny objects", told.tiny_objects),
+            ("duplicates", told.duplicates), ("classes without anything", told.unused)):
+        print(f"{len(lines)} {heading}{':' * bool(lines)}", *lines[:20], sep="\n  ")
+        if len(lines) > 20:
+            print(f"  ... and {len(lines) - 20} more")
+    if not good:
+        raise InputError(f"{options.data}: no usable sample; repair the files above.")
+    tiles = []
+    for sample in good[::max(len(good) // 24, 1)][:24]:
+        image = data_samples.pixels(sample)
+        masks = data_samples.masks(sample) if sample.masks is not None else ()
+        image = pictures.overlay(image, masks, data_samples.segmentation(sample) if sample.segmentation else None)
+        names = found.class_names
+        picture = pictures.draw(image, sample.boxes, sample.labels, names, ignored=sample.ignored)
+        if sample.keypoints is not None:
+            pictures.dots(picture, sample.keypoints)
+        if sample.label is not None:
+            picture = pictures.draw(picture, [(0, 0, *picture.size)], [sample.label + 1], names)
+        tiles.append(picture)
+    sheet = pictures.sheet([tiles[i:i + 6] for i in range(0, len(tiles), 6)], width=240)
+    try:
+        pathlib.Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(options.sheet)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{options.sheet}: cannot be written ({error}); name a .png file elsewhere.") from None
+    print(f"{options.sheet}: {len(tiles)} of the images.")
+    if told.broken and options.on_bad_sample == "stop":
+        raise InputError(f"{options.data}: {len(told.broken)} broken samples; repair the files above, or leave them out "
+                         "with --on-bad-sample skip.")
+
+
+def _convert(options):
+    from keras_cnns.data import named
+
+    samples, names, skipped = named.read(options.data, options.split, on_bad_sample=options.on_bad_sample)
+    named.write(samples[:options.limit], options.target, names, options.split)
+    print(f"{options.target}: {len(samples[:options.limit])} images written.")
+    for line in skipped:
+        print(f"skipped {line}", file=sys.stderr)
 
 
 def _train(options):

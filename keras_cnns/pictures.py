@@ -40,6 +40,34 @@ def draw(image, boxes, labels, class_names=None, scores=None, ignored=None):
     return picture
 
 
+def overlay(image, masks=(), segmentation=None):
+    """An image under a veil of colours, uint8 `[H, W, 3]`.
+
+    Args:
+      masks: `[N, H, W]`, 1 inside, a colour an object. segmentation: `[H, W]`, a colour a class; 0 is left clear,
+        and 255, ignored, is white.
+    """
+    image = np.array(image, "float32")
+    for i, mask in enumerate(masks, 1):
+        image[mask > 0] = (image[mask > 0] + colour(i)) / 2
+    if segmentation is not None:
+        for label in set(np.unique(segmentation).tolist()) - {0}:
+            image[segmentation == label] = (image[segmentation == label] + (
+                (255, 255, 255) if label == 255 else colour(label))) / 2
+    return image.astype("uint8")
+
+
+def dots(picture, keypoints):
+    """Joints `[N, J, 3]` (x, y, visibility) drawn on a `PIL.Image`: filled when visible, rings when hidden."""
+    pen, radius = ImageDraw.Draw(picture), max(2, min(picture.size) // 120)
+    for joints in keypoints:
+        for i, (x, y, visible) in enumerate(joints, 1):
+            if visible:
+                pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=colour(i), width=2,
+                            fill=colour(i) if visible > 1 else None)
+    return picture
+
+
 def sheet(rows, titles=(), width=320):
     """Pictures in rows of equal length, each `width` pixels wide, under column titles: a `PIL.Image`."""
     font = ImageFont.load_default(16)

@@ -3,52 +3,62 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_cnns.data import images
+from keras_cnns.data import images, views
 from keras_cnns.data import samples as data_samples
-from keras_cnns.data import views
-
-OBJECTS = {"boxes": 0.0, "labels": 0, "masks": 0, "keypoints": 0.0}  # an object a row, and what padding rows hold
+from keras_cnns.errors import InputError
 
 
-def steps_per_epoch(samples, batch, worker=0, workers=1, remainder="drop"):
-    """Batches in one pass of one worker, at least one, the same for every worker.
+def steps_per_epoch(samples, batch, workers=1, remainder="drop"):
+    """Batches in one pass of one worker, at least one, the same number for every worker.
 
-    No batch is ever short, so no replica is ever empty: a remainder is dropped, or filled up ("pad") from the
-    beginning of the epoch.
+    No batch is ever short, so no replica is ever empty: what is left over at the end of an epoch is dropped ("drop"),
+    or its batch filled up with samples from the epoch's beginning ("pad").
+
+    Raises:
+      InputError: another remainder.
     """
-    share = len(samples) // workers
+    if remainder not in ("drop", "pad"):
+        raise InputError(f"No remainder {remainder!r}. Known: 'drop', 'pad'.")
+    share = -(-len(samples) // workers) if remainder == "pad" else len(samples) // workers
     return max(-(-share // batch) if remainder == "pad" else share // batch, 1)
 
 
-def order(count, batch, epochs, seed, worker=0, workers=1, remainder="drop"):
-    """Which samples a worker sees, epoch after epoch: indices `[epochs, steps * batch]`.
+def epoch(count, batch, seed, number, worker=0, workers=1, remainder="drop"):
+    """Which samples a worker sees in an epoch: indices `[steps, batch]`.
 
-    Every epoch is a new order of all, of which worker w takes every `workers`-th from the w-th on: the workers' parts
-    have none in common, and together are the epoch (less a remainder of fewer than `workers`).
+    Every epoch is a new order of all samples, of which worker w takes the w-th, then every `workers`-th: no two
+    workers have one in common, and together they have all (but for what `remainder` drops or repeats).
     """
-    used = steps_per_epoch(range(count), batch, worker, workers, remainder) * batch
-    rows = []
-    for epoch in range(epochs):
-        permutation = np.random.default_rng([seed, epoch]).permutation(count)
-        mine = permutation[:max(count // workers, 1) * workers][worker::workers]
-        rows.append(np.resize(mine if len(mine) else permutation, used))
-    return np.array(rows)
+    order = np.random.default_rng([seed, number]).permutation(count)
+    steps = steps_per_epoch(order, batch, workers, remainder)
+    return np.resize(order, steps * batch * workers)[worker::workers].reshape(steps, batch)
 
 
-def training(samples, image_size, batch, epochs, seed, first_step=0, view=None, colour=None, pairs=(), keep="visible",
-             worker=0, workers=1, remainder="drop"):
+def bucketed(samples, sizes):
+    """The size each sample's proportions are nearest to: indices into `sizes`, `[N]`.
+
+    Raises:
+      InputError: an image whose size the annotation does not say, and which cannot be read.
+    """
+    sides = np.array([s.size if s.size != (0, 0) else images.upright_size(s.source, s.name) for s in samples], float)
+    aspects = np.log([height / width for height, width in sizes])
+    return np.abs(np.log(sides[:, :1] / sides[:, 1:]) - aspects).argmin(1)
+
+
+def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.letterboxed_or_mirrored, colour=None,
+             pairs=(), keep="visible", worker=0, workers=1, remainder="drop"):
     """The training input of a network, from any step on.
 
     Every epoch is a new order of the samples, every place in it a new chance of augmentation; both follow from
-    `seed` alone, so a run that starts again at `first_step` sees just what it would have seen, on any number of threads.
+    `seed` alone, so a run that starts again at `first_step` sees just what it would have seen, on any number of
+    threads.
 
     Args:
       samples: `data.samples.Sample`s. image_size: (height, width).
-      view: function of (size `[2]`, boxes `[G, 4]`, seed) to a window `[4]` and whether it is mirrored, as of
-        `views.render`; by default `letterbox_or_mirror`.
-      colour: function of (image `[H, W, 3]` float32, 0 to 255, seed) to the same, such as those of `augment`.
+      view: one of `views`' with the arguments (size, canvas, boxes, seed).
+      colour: function of (image `[H, W, 3]` float32, 0 to 255; seed) to the same, such as those of `augment`.
       pairs, keep: as of `views.render`.
-      worker, workers, remainder: as of `order`.
+      worker, workers, remainder: as of `epoch`.
 
     Returns:
       `tf.data.Dataset` of dicts: image `[batch, H, W, 3]` float32; boxes `[batch, G, 4]` in its pixels; labels
@@ -56,50 +66,75 @@ def training(samples, image_size, batch, epochs, seed, first_step=0, view=None, 
       where the samples have them, masks `[batch, G, H, W]`, keypoints `[batch, G, J, 3]`, segmentation
       `[batch, H, W]`, label `[batch]`, present `[batch, K]`.
     """
-    places = order(len(samples), batch, epochs, seed, worker, workers, remainder).reshape(-1)
-    numbers = np.arange(len(places))[first_step * batch:]
-    elements = tf.data.Dataset.zip(data_samples.encoded(samples, places[first_step * batch:]),
-                                   tf.data.Dataset.from_tensor_slices(numbers * workers + worker))
-    rows = max([1, *(len(s.boxes) for s in samples)])
-    return batched(elements, image_size, batch, seed, rows, view, colour, pairs, keep)
+    order = np.concatenate([epoch(len(samples), batch, seed, number, worker, workers, remainder)
+                            for number in range(epochs)]).reshape(-1)
+    place = np.arange(first_step * batch, len(order))
+    items = tf.data.Dataset.from_tensor_slices((order[place], place * workers + worker))
+    read = data_samples.reader(samples, most_objects(samples))
+    return batched(items, read, image_size, batch, seed, view, colour, pairs, keep)
 
 
-def batched(elements, image_size, batch, seed, rows, view=None, colour=None, pairs=(), keep="visible"):
-    """Batches of rendered elements; arguments and elements as of `training`.
+def training_in_buckets(samples, sizes, batch, epochs, seed, first_step=0, view=views.letterboxed_or_mirrored,
+                        colour=None, pairs=(), keep="visible"):
+    """As `training`, with batches of several sizes, so that wide and tall images need little padding.
+
+    An image is seen at the size whose proportions are nearest to its own (`bucketed`); each batch has one size. The
+    last batch of a size is filled up from the size's first. An epoch has as many steps as `bucket_batches` gives.
+    """
+    steps = [bucket_batches(samples, sizes, batch, seed, number) for number in range(epochs)]
+    order, buckets = (np.concatenate([part[i] for part in steps])[first_step:] for i in range(2))
+    place = np.arange(first_step * batch, first_step * batch + order.size)
+    canvases = np.asarray(sizes, "int32")[np.repeat(buckets, batch)]
+    items = tf.data.Dataset.from_tensor_slices((order.reshape(-1), place, canvases))
+    read = data_samples.reader(samples, most_objects(samples))
+    return batched(items, read, None, batch, seed, view, colour, pairs, keep)
+
+
+def bucket_batches(samples, sizes, batch, seed, number):
+    """An epoch in buckets: indices into the samples, `[steps, batch]`, and into the sizes, `[steps]`."""
+    dice = np.random.default_rng([seed, number])
+    bucket = bucketed(samples, sizes)
+    order, of = [], []
+    for i in range(len(sizes)):
+        members = dice.permutation(np.flatnonzero(bucket == i))
+        steps = -(-len(members) // batch)
+        order.extend(np.resize(members, (steps, batch)))
+        of.extend([i] * steps)
+    shuffled = dice.permutation(len(of))
+    return np.array(order)[shuffled], np.array(of)[shuffled]
+
+
+def most_objects(samples):
+    """The largest number of objects in an image, at least 1: rows that hold the ground truth of any."""
+    return max([1, *(len(s.boxes) for s in samples)])
+
+
+def batched(items, read, image_size, batch, seed, view=views.letterboxed_or_mirrored, colour=None, pairs=(),
+            keep="visible"):
+    """Batches of rendered elements; arguments and result as of `training`.
 
     Args:
-      elements: `tf.data.Dataset` of (element as of `samples.encoded`, place int64 `[]`: what its chance follows from).
-      rows: objects an image, padded or cut to so many.
+      items: `tf.data.Dataset` of (item; its place in the run, int64 `[]`, from which its chance follows), and, where
+        `image_size` is None, its canvas `(height, width)`, int32 `[2]`.
+      read: function of an item to its element as of `samples.reader`, with the same number of objects in all.
     """
-    view = view or letterbox_or_mirror(image_size)
-
-    def prepare(element, place):
+    def prepare(item, place, canvas=image_size):
+        element = read(item)
         chance = tf.stack([tf.constant(seed, tf.int64), place])
         image = images.opened(element["image"], element["name"])
-        window, mirrored = view(tf.cast(image.size, tf.float32), element["boxes"], chance)
-        element = views.render({**element, "image": image}, window, image_size, mirrored, pairs, keep)
+        window, mirrored = view(tf.cast(image.size, tf.float32), canvas, element["boxes"], chance)
+        element = views.render({**element, "image": image}, window, canvas, mirrored, pairs, keep)
         if colour:
-            element["image"] = colour(element["image"], chance + [1, 0])
+            element["image"] = colour(element["image"], tf.random.fold_in(chance, 9))  # dice of its own
         element["labels"] = tf.where(element.pop("ignored"), -1, element["labels"])
-        for key, value in OBJECTS.items():
-            if key in element:
-                shape = [rows, *element[key].shape[1:]]
-                kept = element[key][:rows]
-                padding = [[0, rows - tf.shape(kept)[0]]] + [[0, 0]] * (len(shape) - 1)
-                element[key] = tf.ensure_shape(tf.pad(kept, padding, constant_values=value), shape)
         return {key: value for key, value in element.items() if key not in ("name", "image_id")}
 
-    batches = elements.map(prepare, tf.data.AUTOTUNE, deterministic=True).batch(batch, drop_remainder=True).prefetch(2)
-    return one_thread_an_op(batches)
-
-
-def letterbox_or_mirror(image_size):
-    """The view of a detector's training: letterboxed, mirrored every second time."""
-    return lambda size, boxes, seed: (views.letterbox(size, image_size), views.coin(seed))
+    elements = items.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    return one_thread_an_op(elements.batch(batch, drop_remainder=True).prefetch(2))
 
 
 def one_thread_an_op(elements):
-    """The same elements; parallel are the images, not the parts of one image, which on all cores is faster."""
+    """The same elements; the images are made in parallel, not the parts of an image, which on a few cores is faster."""
     options = tf.data.Options()
     options.threading.max_intra_op_parallelism = 1
     return elements.with_options(options)

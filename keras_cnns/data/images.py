@@ -100,6 +100,17 @@ def orientation(source):
     return header(read(source, "image"), "image").getexif().get(ORIENTATION, 1)
 
 
+def upright_size(source, name, remedy="give a whole JPEG or PNG file"):
+    """Height and width of an image as `decode` gives it, of which only the header is looked at; errors as of `decode`."""
+    image = header(read(source, name, remedy), name, remedy)
+    width, height = image.size
+    try:
+        turn = image.getexif().get(ORIENTATION, 1)
+    except Exception as error:  # of a PNG, it reads the pixels
+        raise InputError(f"{name}: image is truncated or corrupt ({error}); {remedy}") from None
+    return (width, height) if turn in (5, 6, 7, 8) else (height, width)
+
+
 def turned(pixels, orientation):
     """Upright pixels of `[H, W, 3]` stored in one of EXIF's eight orientations."""
     if orientation in (5, 6, 7, 8):
@@ -151,23 +162,36 @@ def opened(image, name="image"):
     length = tf.strings.length(image)
     plain = (tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff") & (
         tf.strings.substr(image, tf.maximum(length - 2, 0), 2) == b"\xff\xd9") & (
-        tf.size(tf.strings.split(image, "Exif")) == 1)
+        tf.size(tf.raw_ops.StringSplitV2(input=[tf.strings.substr(image, 0, 2**16)], sep="Exif").values) == 1)
 
     def carefully():
         pixels = tf.numpy_function(lambda contents, name: decode(contents, os.fsdecode(name)), [image, name], tf.uint8)
-        return tf.ensure_shape(pixels, [None, None, 3])
+        return tf.ensure_shape(pixels, [None, None, 3]), tf.shape(pixels)
 
-    pixels = tf.cond(plain, lambda: tf.zeros([0, 0, 3], tf.uint8), carefully)
-    size = tf.cond(plain, lambda: tf.io.extract_jpeg_shape(image)[:2], lambda: tf.shape(pixels)[:2])
-    return Opened(contents=image, pixels=pixels, size=tf.ensure_shape(size, [2]), plain=plain)
+    pixels, shape = tf.cond(
+        plain, lambda: (tf.zeros([0, 0, 3], tf.uint8), tf.io.extract_jpeg_shape(image)), carefully)
+    return Opened(contents=image, pixels=pixels, size=tf.ensure_shape(shape, [3])[:2], plain=plain)
 
 
-def cut(image, x1, y1, x2, y2):
-    """The pixels of an `Opened` in `x1...x2, y1...y2` (int32, inside it): uint8 `[y2 - y1, x2 - x1, 3]`."""
-    pixels = tf.cond(
-        image.plain,
-        lambda: tf.io.decode_and_crop_jpeg(image.contents, [y1, x1, y2 - y1, x2 - x1], channels=3),
-        lambda: image.pixels[y1:y2, x1:x2])
+UNITS = (1, 2, 4, 8)  # pixels to a side that libjpeg can average while it decodes
+
+
+def cut(image, region, unit):
+    """A part of an `Opened`, uint8 `[h, w, 3]`.
+
+    Args:
+      region: `(x1, y1, x2, y2)`, int32 `[4]`, inside the image.
+      unit: int32 `[]`, an index into `UNITS`. A JPEG is decoded at that fraction of its size (by a smaller inverse
+        DCT); the region must then be of whole units, but may end with the unit that the image ends in.
+    """
+    x1, y1, x2, y2 = tf.unstack(region)
+
+    def at(ratio):
+        window = tf.stack([y1, x1, y2 - y1, x2 - x1]) // ratio
+        return lambda: tf.io.decode_and_crop_jpeg(image.contents, window, channels=3, ratio=ratio)
+
+    pixels = tf.switch_case(
+        tf.where(image.plain, unit, len(UNITS)), [*map(at, UNITS), lambda: image.pixels[y1:y2, x1:x2]])
     return tf.ensure_shape(pixels, [None, None, 3])
 
 

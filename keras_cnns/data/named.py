@@ -1,40 +1,159 @@
-"""Data by the names of the command line: `voc:PATH[:YEAR]`, `synthetic[:N]`."""
+"""Data by the names of the command line, such as `voc:PATH:YEAR`. `FORMS` lists them all."""
 
+import contextlib
+import os
+from typing import NamedTuple
+
+from keras_cnns.data import coco, folder, mpii, pairs, records, small, synthetic, tfds, voc
 from keras_cnns.data import samples as data_samples
-from keras_cnns.data import synthetic, voc
 from keras_cnns.errors import InputError
 
 SYNTHETIC = 400            # pictures, unless the name says how many
 HELD_OUT = 1_000_000       # where the pictures of other splits than "train" begin
 
 
-def detection(name, split, class_names=None, on_bad_sample="stop", progress=True):
-    """Samples of a split, every image checked.
+class Data(NamedTuple):
+    """What a name stands for."""
+
+    samples: list  # `data.samples.Sample`s
+    class_names: list  # 1...K in order
+    skipped: list  # one line on each sample left out
+
+
+def read(name, split="train", class_names=None, on_bad_sample="stop"):
+    """All that is annotated in a split; images are not opened (`data.samples.check` does).
 
     Args:
-      name: "voc:PATH", "voc:PATH:YEAR", "synthetic" or "synthetic:N".
+      name: of one of `FORMS`. split: "train", "val" and so on, as the data call it.
       class_names: 1...K in order; by default the data's own.
-      on_bad_sample: "stop" or "skip". progress: show a bar.
+      on_bad_sample: at a broken annotation, "stop" or "skip".
 
     Returns:
-      `(samples, class_names, skipped)`; skipped holds one line on each sample left out.
+      `Data`.
 
     Raises:
       InputError: an unknown kind of data, or what the reader finds wrong.
     """
     kind, _, rest = name.partition(":")
+    for form, data in FORMS.items():
+        if form.replace("[", ":").split(":")[0] == kind and (rest or form.startswith(f"{kind}[")):
+            return data(rest, split, class_names, on_bad_sample)
+    raise InputError(f"No data {name!r}. Accepted: {', '.join(FORMS)}.")
+
+
+def detection(name, split="train", class_names=None, on_bad_sample="stop", progress=True):
+    """As `read`, every image checked, for a detector.
+
+    Returns:
+      `(samples, class_names, skipped)`.
+
+    Raises:
+      InputError: as of `read`, a broken image, or data without boxes.
+    """
+    found = read(name, split, class_names, on_bad_sample)
+    if found.samples and not any(len(s.boxes) for s in found.samples):
+        raise InputError(f"{name}, {split}: not one box in {len(found.samples)} images; name data with objects.")
+    good, bad_images = data_samples.check(found.samples, on_bad_sample, progress)
+    return good, found.class_names, found.skipped + bad_images
+
+
+def write(samples, name, class_names, split):
+    """Writes samples as the kind of data that a name says: voc:PATH[:YEAR], coco:PATH[:SPLIT] or records:PATH.
+
+    Raises:
+      InputError: another kind, samples that it cannot hold, or a place where it cannot be written.
+    """
+    kind, _, rest = name.partition(":")
+    root, last = _split_off(rest, str.isdigit if kind == "voc" else str.isidentifier)
     if kind == "voc" and rest:
-        root, _, year = rest.rpartition(":")
-        if not (root and year.isdigit()):
-            root, year = rest, None
-        class_names = class_names or voc.class_names(root, year)
-        samples, bad_annotations = voc.samples(root, year, split, class_names, on_bad_sample)
-        samples, bad_images = data_samples.check(samples, on_bad_sample, progress)
-        return samples, list(class_names), bad_annotations + bad_images
-    if kind == "synthetic" and (rest.isdigit() or not rest):
-        if class_names and tuple(class_names) != synthetic.CLASSES:
-            raise InputError(f"{name} has the classes {', '.join(synthetic.CLASSES)}; the network knows others: "
-                             f"{', '.join(class_names)}. Name data of its classes.")
-        first = 0 if split == "train" else HELD_OUT
-        return synthetic.samples(int(rest or SYNTHETIC), first=first), list(synthetic.CLASSES), []
-    raise InputError(f"No data {name!r}. Accepted: voc:PATH, voc:PATH:YEAR, synthetic, synthetic:N.")
+        voc.write(samples, root, class_names, last or "2012", split)
+    elif kind == "coco" and rest:
+        coco.write(samples, root, class_names, last or f"{split}2017")
+    elif kind == "records" and rest:
+        records.write(samples, rest, class_names, split)
+    else:
+        raise InputError(f"Nothing is written as {name!r}. Accepted: voc:PATH[:YEAR], coco:PATH[:SPLIT], records:PATH.")
+
+
+def _split_off(rest, is_last):
+    """`PATH:LAST` in two, if the last part is such a one: on Windows a path has a colon of its own."""
+    root, _, last = rest.rpartition(":")
+    return (root, last) if root and is_last(last) else (rest, None)
+
+
+def _voc(read):
+    def data(rest, split, class_names, on_bad_sample):
+        root, year = _split_off(rest, str.isdigit)
+        names = list(class_names or voc.class_names(root, year))
+        return _data(read(root, year, split, names, on_bad_sample), names)
+    return data
+
+
+def _coco(kind):
+    def data(rest, split, class_names, on_bad_sample):
+        root, last = _split_off(rest, str.isidentifier)
+        names = list(class_names or coco.class_names(root, last or split, kind))
+        return _data(coco.samples(root, last or split, kind, names, on_bad_sample, masks=kind == "instances"), names)
+    return data
+
+
+def _records(root, split, class_names, on_bad_sample):
+    names = list(class_names or records.class_names(root, split))
+    return _data(records.samples(root, split, names, on_bad_sample), names)
+
+
+def _folder(root, split, class_names, on_bad_sample):
+    parted = any(os.path.exists(os.path.join(root, split + suffix)) for suffix in ("", *folder.LISTS))
+    split = split if parted or split != "train" else None  # images that are not parted are to train on
+    names = class_names or folder.class_names(root, split)
+    return _data(folder.samples(root, split, class_names, on_bad_sample), names and list(names))
+
+
+def _fixed(read, names_of):
+    """Data whose classes nobody can choose."""
+    def data(rest, split, class_names, on_bad_sample):
+        names = list(names_of(rest))
+        if class_names and list(class_names) != names:
+            raise InputError(f"{rest or 'synthetic'}: has the classes {data_samples.few(names)}; the network knows "
+                             f"others: {data_samples.few(class_names)}. Name data of its classes.")
+        return _data(read(rest, split, on_bad_sample=on_bad_sample), names)
+    return data
+
+
+def _synthetic(rest, split, on_bad_sample):
+    if rest and not rest.isdigit():
+        raise InputError(f"No data 'synthetic:{rest}'. Accepted: synthetic or synthetic:N, a number of pictures.")
+    return synthetic.samples(int(rest or SYNTHETIC), first=0 if split == "train" else HELD_OUT), []
+
+
+def _tfds(rest, split, on_bad_sample):
+    return tfds.samples(rest, split, on_bad_sample=on_bad_sample)
+
+
+def _tfds_classes(name):
+    for task in ("detection", "segmentation"):
+        with contextlib.suppress(InputError):
+            return tfds.class_names(name, task=task)
+    return tfds.class_names(name, task="classification")
+
+
+def _data(found, names):
+    good, skipped = found
+    return Data(good, names, skipped)
+
+
+FORMS = {
+    "voc:PATH[:YEAR]": _voc(voc.samples),
+    "voc-segmentation:PATH[:YEAR]": _voc(voc.segmentation_samples),
+    "coco:PATH[:SPLIT]": _coco("instances"),
+    "coco-keypoints:PATH[:SPLIT]": _coco("keypoints"),
+    "coco-panoptic:PATH[:SPLIT]": _coco("panoptic"),
+    "records:PATH": _records,
+    "folder:PATH": _folder,
+    "small:PATH": _fixed(small.samples, small.class_names),  # MNIST's and CIFAR's files
+    "isbi:PATH": _fixed(pairs.isbi_samples, lambda root: pairs.ISBI_CLASSES),
+    "camvid:PATH": _fixed(pairs.camvid_samples, lambda root: pairs.CAMVID_CLASSES),
+    "mpii:PATH": _fixed(mpii.samples, mpii.class_names),
+    "tfds:NAME": _fixed(_tfds, _tfds_classes),
+    "synthetic[:N]": _fixed(_synthetic, lambda rest: synthetic.CLASSES),
+}

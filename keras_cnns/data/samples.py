@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import os
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ class LabelImage(NamedTuple):
 
     source: str | bytes  # path, or encoded bytes
     values: dict | None = None  # what a number of the file means; of a colour image R + 256 G + 65536 B; None: itself
-    other: int = 255  # what all other numbers mean
+    other: int | None = 255  # what all other numbers mean; None: there may be none, they are an error
 
     @property
     def name(self):
@@ -121,6 +122,11 @@ def sift(results, on_bad_sample):
     return good, skipped
 
 
+def few(values, most=12):
+    """Comma-separated, as many as one can read."""
+    return ", ".join([str(value) for value in list(values)[:most]] + ["..."] * (len(values) > most))
+
+
 def masks(sample):
     """The masks of a sample's objects, uint8 `[G, H, W]`, 1 inside.
 
@@ -136,11 +142,18 @@ def masks(sample):
 
 
 def label_image(image):
-    """The numbers of a `LabelImage`, by its table: `[H, W]`."""
+    """The numbers of a `LabelImage`, by its table: `[H, W]`.
+
+    Raises:
+      InputError: it cannot be read, or `other` is None and there are numbers that the table does not have.
+    """
     numbers = images.labels(image.source, image.name, REMEDY)
     if image.values is None:
         return numbers
     found, where = np.unique(numbers, return_inverse=True)
+    unknown = [number for number in found.tolist() if number not in image.values]
+    if unknown and image.other is None:
+        raise InputError(f"{image.name}: unknown labels {few(unknown)}. Known: {few(image.values)}; {REMEDY}")
     return np.array([image.values.get(int(number), image.other) for number in found])[where].reshape(numbers.shape)
 
 
@@ -157,10 +170,12 @@ def segmentation(sample):
     return numbers.astype("uint8")
 
 
-def encoded(samples, order=None):
-    """Unbatched `tf.data.Dataset` of dicts in the order given, images still encoded: what `views.render` takes.
+def reader(samples, rows=None):
+    """A function of an index (int64 `[]`, in a graph) to the sample's element, as of `dataset`, but with `image` still
+    encoded and a `name` by which errors call it: what `views.render` takes.
 
-    Elements as of `dataset`, but `image` is a string, and `name` what errors call it.
+    Args:
+      rows: as many rows of objects as every element shall have; more are left out, fewer filled up with zeros.
     """
     samples = list(samples)
     first = samples[0] if samples else Sample("", b"")
@@ -169,18 +184,18 @@ def encoded(samples, order=None):
     def column(values, dtype):
         return tf.constant(np.asarray(values, dtype) if len(samples) else np.zeros(0, dtype))
 
-    def rows(field, shape, dtype):
-        return tf.constant(np.concatenate([np.zeros((0, *shape), dtype), *(getattr(s, field) for s in samples)]), dtype)
+    def table(field, shape, dtype):
+        return tf.constant(np.concatenate([*(getattr(s, field) for s in samples), np.zeros((1, *shape), dtype)]), dtype)
 
-    starts = tf.constant(starts)
+    starts = tf.constant(starts, tf.int32)
     in_file = tf.constant([isinstance(s.source, str) for s in samples], bool)
     sources, names, ids = (tf.constant([getattr(s, field) if isinstance(getattr(s, field), bytes)
                                         else os.fsencode(getattr(s, field)) for s in samples], tf.string)
                            for field in ("source", "name", "image_id"))
-    objects = {"boxes": rows("boxes", (4,), "float32"), "labels": rows("labels", (), "int32"),
-               "ignored": rows("ignored", (), "bool")}
+    objects = {"boxes": table("boxes", (4,), "float32"), "labels": table("labels", (), "int32"),
+               "ignored": table("ignored", (), "bool")}
     if first.keypoints is not None:
-        objects["keypoints"] = rows("keypoints", first.keypoints.shape[1:], "float32")
+        objects["keypoints"] = table("keypoints", first.keypoints.shape[1:], "float32")
     whole = {}
     if first.label is not None:
         whole["label"] = column([s.label for s in samples], "int32")
@@ -188,30 +203,49 @@ def encoded(samples, order=None):
         whole["present"] = column([s.present for s in samples], "int32")
 
     def element(i):
-        source = sources[i]
-        found = {"image": tf.cond(in_file[i], lambda: tf.io.read_file(source), lambda: source), "name": names[i],
-                 "image_id": ids[i], **{key: table[starts[i]:starts[i + 1]] for key, table in objects.items()},
-                 **{key: table[i] for key, table in whole.items()}}
+        source, start, end = tf.gather(sources, i), tf.gather(starts, i), tf.gather(starts, i + 1)
+        image = tf.cond(tf.gather(in_file, i), lambda: tf.io.read_file(source), lambda: source)
+        row = start + tf.range(end - start if rows is None else rows)
+        row = tf.where(row < end, row, starts[-1])  # the row of zeros after all others
+        found = {"image": image, "name": tf.gather(names, i), "image_id": tf.gather(ids, i),
+                 **{key: tf.gather(values, row) for key, values in objects.items()},
+                 **{key: tf.gather(values, i) for key, values in whole.items()}}
         if first.masks is not None:
-            found["masks"] = tf.ensure_shape(
-                tf.numpy_function(lambda i: masks(samples[i]), [i], tf.uint8), [None, None, None])
+            def some_masks(i):
+                found = masks(samples[i])[:rows]
+                missing = 0 if rows is None else rows - len(found)
+                return np.concatenate([found, np.zeros((missing, *found.shape[1:]), "uint8")])
+
+            found["masks"] = tf.ensure_shape(tf.numpy_function(some_masks, [i], tf.uint8), [rows, None, None])
         if first.segmentation is not None:
             found["segmentation"] = tf.ensure_shape(
                 tf.numpy_function(lambda i: segmentation(samples[i]), [i], tf.uint8), [None, None])
         return found
 
-    order = np.asarray(range(len(samples)) if order is None else order, "int64")
-    return tf.data.Dataset.from_tensor_slices(order).map(element, tf.data.AUTOTUNE, deterministic=True)
+    return element
 
 
-def decoded(elements):
-    """The same elements with their images decoded to uint8 `[H, W, 3]`, and without `name`."""
-    def decode(element):
-        image = images.opened(element["image"], element["name"])
-        pixels = images.cut(image, 0, 0, image.size[1], image.size[0])
-        return {key: value for key, value in element.items() if key != "name"} | {"image": pixels}
+def decoded(element):
+    """The same element with its image decoded to uint8 `[H, W, 3]`, and without `name`."""
+    image = images.opened(element["image"], element["name"])
+    pixels = images.cut(image, tf.concat([[0, 0], image.size[::-1]], 0), 0)
+    return {key: value for key, value in element.items() if key != "name"} | {"image": pixels}
 
-    return elements.map(decode, tf.data.AUTOTUNE, deterministic=True)
+
+def checked_dataset(found, shuffle, seed, on_bad_sample):
+    """What a reader's functions for `tf.data` give: `dataset` of the good samples, whose images were all decoded once.
+
+    Args:
+      found: `(samples, skipped)` of the reader. Those left out, there and here, are told in one warning.
+      shuffle: another order, the same for the same seed and in every pass.
+    """
+    good, skipped = found
+    good, bad_images = check(good, on_bad_sample)
+    skipped = skipped + bad_images
+    if skipped:
+        count = f"{len(skipped)} of {len(skipped) + len(good)} samples left out:"
+        warnings.warn("\n".join([count, *skipped]), stacklevel=3)
+    return dataset(good, np.random.default_rng(seed).permutation(len(good)) if shuffle else None)
 
 
 def dataset(samples, order=None):
@@ -225,12 +259,20 @@ def dataset(samples, order=None):
     Args:
       order: indices into `samples`, any number of times each; by default all, as they stand.
     """
-    return decoded(encoded(samples, order))
+    read = reader(samples)
+    order = np.asarray(range(len(samples)) if order is None else order, "int64")
+    return tf.data.Dataset.from_tensor_slices(order).map(
+        lambda i: decoded(read(i)), tf.data.AUTOTUNE, deterministic=True)
 
 
-def _checked(sample):
-    """The sample itself, if its image and label images decode to the annotated size."""
-    height, width = images.decode(sample.source, sample.name, REMEDY).shape[:2]
+def pixels(sample):
+    """A sample's image, uint8 `[H, W, 3]`, after a comparison of its size with the annotation's and its label images'.
+
+    Raises:
+      InputError: it cannot be read, or the sizes differ, so that boxes and labels would be wrong.
+    """
+    image = images.decode(sample.source, sample.name, REMEDY)
+    height, width = image.shape[:2]
     if sample.size not in ((0, 0), (height, width)):
         turn = images.orientation(sample.source)
         by_exif = f" (turned upright by its EXIF orientation {turn})" if turn != 1 else ""
@@ -246,4 +288,9 @@ def _checked(sample):
         if numbers.shape != (height, width):
             raise InputError(f"{name}: label image is {numbers.shape[1]} x {numbers.shape[0]} pixels, the image "
                              f"{sample.name} {width} x {height}; {REMEDY}")
+    return image
+
+
+def _checked(sample):
+    pixels(sample)
     return sample

@@ -8,14 +8,12 @@ the genuine VOCdevkit layout; picture i of a seed is always the same.
 
 import io
 import math
-import pathlib
-import shutil
-import xml.etree.ElementTree as ET
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from keras_cnns.data import samples as data_samples
+from keras_cnns.data import voc
 
 CLASSES = ("disc", "square", "triangle", "cross", "ring")
 SIDES = (160, 289)  # of an image, pixels
@@ -35,59 +33,16 @@ def detection(count=64, seed=0, first=0):
 
 
 def write_voc(root, train=400, val=100, seed=0, year="2012"):
-    """Writes `VOC<year>/` with JPEGImages, Annotations and ImageSets/Main, and `labels.txt` beside it.
+    """Writes `VOC<year>/` with the lists train, val and trainval, and `labels.txt` beside it, by `voc.write`.
 
     The folder appears whole or not at all. Returns its path, the VOCdevkit folder for the readers.
 
     Raises:
-      OSError: the folder cannot be written, or is there already.
+      InputError: the folder cannot be written, or is there already.
     """
-    root = pathlib.Path(root)
-    aside = root.with_name(f".{root.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    home = aside / f"VOC{year}"
-    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (home / folder).mkdir(parents=True)
     drawn = samples(train + val, seed)
-    for sample in drawn:
-        (home / "JPEGImages" / f"{sample.image_id}.jpg").write_bytes(sample.source)
-        _annotation(sample, f"VOC{year}").write(home / "Annotations" / f"{sample.image_id}.xml")
-    for split, members in (("train", drawn[:train]), ("val", drawn[train:]), ("trainval", drawn)):
-        lists = home / "ImageSets" / "Main"
-        (lists / f"{split}.txt").write_text("".join(f"{s.image_id}\n" for s in members))
-        for label, name in enumerate(CLASSES, 1):
-            (lists / f"{name}_{split}.txt").write_text("".join(
-                f"{s.image_id} {_presence(s, label):2d}\n" for s in members))
-    (aside / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
-    aside.rename(root)
-    return root
-
-
-def _presence(sample, label):
-    """1 if the class is there, 0 if only as difficult objects, -1 if not: what VOC's per-class lists say."""
-    here = sample.labels == label
-    return 1 if (here & ~sample.ignored).any() else 0 if here.any() else -1
-
-
-def _annotation(sample, folder):
-    """The XML of VOC: corners 1-based and inclusive."""
-    top = ET.Element("annotation")
-
-    def add(parent, **texts):
-        for key, text in texts.items():
-            ET.SubElement(parent, key).text = str(text)
-
-    add(top, folder=folder, filename=f"{sample.image_id}.jpg")
-    add(ET.SubElement(top, "source"), database="keras_cnns synthetic", annotation="exact", image="drawn")
-    add(ET.SubElement(top, "size"), width=sample.size[1], height=sample.size[0], depth=3)
-    add(top, segmented=0)
-    for i, (box, label) in enumerate(zip(sample.boxes.astype(int), sample.labels)):
-        thing = ET.SubElement(top, "object")
-        add(thing, name=CLASSES[label - 1], pose="Unspecified", truncated=sample.details["truncated"][i],
-            occluded=sample.details["occluded"][i], difficult=int(sample.ignored[i]))
-        add(ET.SubElement(thing, "bndbox"), xmin=box[0] + 1, ymin=box[1] + 1, xmax=box[2], ymax=box[3])
-    ET.indent(top)
-    return ET.ElementTree(top)
+    ids = [sample.image_id for sample in drawn]
+    return voc.write(drawn, root, CLASSES, year, sublists={"train": ids[:train], "val": ids[train:]})
 
 
 def _sample(seed, index):
@@ -123,7 +78,8 @@ def _pack(image_id, canvas, things):
         image_id, encoded.getvalue(), canvas.shape[:2], boxes, np.array([t["label"] for t in things], "int32"),
         (share < COVERED) | (sides < SMALL),
         {"truncated": [int(t["inside"] < 0.99 * t["whole"]) for t in things],
-         "occluded": [int(t["seen"].sum() < 0.99 * t["inside"]) for t in things]})
+         "occluded": [int(t["seen"].sum() < 0.99 * t["inside"]) for t in things]},
+        about={"source/database": "keras_cnns synthetic", "source/annotation": "exact", "source/image": "drawn"})
 
 
 def _shape(rng, label, height, width):

@@ -5,15 +5,18 @@ Letterboxing, cropping, scale jitter, SSD's patches and expansion, and flipping 
 windows, and `render` moves pixels, boxes, masks, keypoints and segmentation at once, and only once: of a JPEG no more
 is decoded than the window shows.
 
-A chooser takes the image's size `(height, width)`, float32 `[2]`, and a seed (two whole numbers, as stateless
-TensorFlow ops take them), and gives a window, float32 `[4]`.
+A window's chooser takes the image's size `(height, width)`, float32 `[2]`, and, if it throws dice, a seed (two whole
+numbers, as stateless TensorFlow ops take them); it gives float32 `[4]`. At the end stand the views of training, all of
+the form `view(size, canvas, boxes, seed) -> (window, mirrored)`.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from keras_cnns.data import images
 
 IGNORED = 255  # a pixel of a segmentation that counts neither way
+OBJECTS = ("boxes", "labels", "ignored", "masks", "keypoints")  # keys whose rows are objects
 
 
 def whole(size):
@@ -118,7 +121,7 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
       mirrored: bool, left to right on the canvas.
       pairs: of joints that change names when mirrored, ((left, right), ...).
       keep: which objects stay: those "visible", with any area on the canvas, or those whose "center" is (SSD,
-        section 2.2); None keeps all rows, those unseen with boxes of no area.
+        section 2.2). The rows of the others become padding, zeros with label 0; `without_padding` drops them.
       padding: the colour beside the image.
 
     Returns:
@@ -129,91 +132,131 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
     image = element["image"]
     if not isinstance(image, images.Opened):
         image = images.opened(image, element.get("name", "image"))
-    canvas_tensor = tf.cast(canvas, tf.int32)
-    shown, rect = _visible(image.size, window, canvas_tensor)
-    pixels = _stretch(tf.cast(images.cut(image, *tf.unstack(shown)), tf.float32), shown, rect, "bilinear")
-    out = dict(element, image=_place(pixels - padding, rect, canvas_tensor) + padding)
+    static = None if tf.is_tensor(canvas) else tuple(canvas)
+    background = tf.broadcast_to(padding, [canvas[0], canvas[1], 3]) if static is None else np.broadcast_to(
+        np.float32(padding), (*static, 3))
+    canvas = tf.cast(canvas, tf.int32)
+    unit, shown, rect = _visible(image.size, window, canvas)
     mirrored = tf.convert_to_tensor(mirrored)
-    # From pixels of the image to pixels of the canvas, exactly as they were resized.
+
+    def flipped(x):
+        return tf.cond(mirrored, lambda: tf.reverse(x, [1]), lambda: x)
+
+    def stretched(values, method):  # [h, w, N] to the rectangle's size
+        return method(images=values[None], size=(rect[2:] - rect[:2])[::-1], half_pixel_centers=True)[0]
+
+    def numbers(values, outside):  # [H, W, N] of uint8 to [height, width, N]
+        x1, y1, x2, y2 = tf.unstack(shown)
+        values = stretched(values[y1:y2, x1:x2], tf.raw_ops.ResizeNearestNeighbor)
+        x1, y1, x2, y2 = tf.unstack(rect)
+        margin = [[y1, canvas[0] - y2], [x1, canvas[1] - x2], [0, 0]]
+        return flipped(tf.pad(values, margin, constant_values=tf.constant(outside, tf.uint8)))
+
+    pixels = stretched(tf.cast(images.cut(image, shown, unit), tf.float32), tf.raw_ops.ResizeBilinear)
+    out = dict(element, image=flipped(_paste(pixels, rect, tf.convert_to_tensor(background))))
+    if "segmentation" in element:
+        out["segmentation"] = numbers(element["segmentation"][..., None], IGNORED)[..., 0]
+    if "masks" in element:
+        masks = tf.transpose(element["masks"], (1, 2, 0))
+        masks = tf.cond(tf.size(masks) > 0, lambda: numbers(masks, 0), lambda: tf.zeros([*tf.unstack(canvas), 0], tf.uint8))
+        out["masks"] = tf.transpose(masks, (2, 0, 1))
+    # From pixels of the image to pixels of the canvas, exactly as they were resized: x, y.
     scale = tf.cast(rect[2:] - rect[:2], tf.float32) / tf.cast(shown[2:] - shown[:2], tf.float32)
     shift = tf.cast(rect[:2], tf.float32) - tf.cast(shown[:2], tf.float32) * scale
-    height, width = tf.unstack(tf.cast(canvas_tensor, tf.float32))
-
-    def flip(x, axis):
-        return tf.cond(mirrored, lambda: tf.reverse(x, [axis]), lambda: x)
-
-    def grid(values, outside):  # [H, W, N] -> [height, width, N]
-        values = tf.cast(values, tf.int32) - outside
-        x1, y1, x2, y2 = tf.unstack(shown)
-        values = _place(_stretch(values[y1:y2, x1:x2], shown, rect, "nearest"), rect, canvas_tensor)
-        return tf.cast(flip(values, 1) + outside, tf.uint8)
-
-    out["image"] = flip(out["image"], 1)
-    if "segmentation" in element:
-        out["segmentation"] = grid(element["segmentation"][..., None], IGNORED)[..., 0]
+    sides = tf.cast(canvas[::-1], tf.float32)
+    turn = tf.where(mirrored, [-1.0, 1.0], [1.0, 1.0])
+    scale, shift = scale * turn, shift * turn + tf.where(mirrored, [1.0, 0.0], [0.0, 0.0]) * sides
     if "keypoints" in element:
-        xy, visible = element["keypoints"][..., :2] * scale + shift, element["keypoints"][..., 2]
-        visible = tf.where(tf.reduce_all((xy >= 0) & (xy < tf.stack([width, height])), -1), visible, 0.0)
-        x = tf.where(mirrored, width - xy[..., 0], xy[..., 0])
-        points = tf.stack([x, xy[..., 1], visible], -1)
-        points = tf.where(visible[..., None] > 0, points, 0.0)
+        points = element["keypoints"][..., :2] * scale + shift
+        visible = element["keypoints"][..., 2:] * tf.cast(
+            tf.reduce_all((points >= 0.0) & (points <= sides), -1, keepdims=True), tf.float32)
+        points = tf.concat([points, visible], -1) * tf.cast(visible > 0, tf.float32)
         if pairs:
-            order = list(range(points.shape[1]))
+            order = np.arange(points.shape[1])
             for left, right in pairs:
-                order[left], order[right] = right, left
-            points = tf.where(mirrored, tf.gather(points, order, axis=1), points)
+                order[[left, right]] = right, left
+            points = tf.gather(points, tf.where(mirrored, order, np.arange(len(order))), axis=1)
         out["keypoints"] = points
-    if "masks" in element:
-        out["masks"] = tf.transpose(grid(tf.transpose(element["masks"], (1, 2, 0)), 0), (2, 0, 1))
     if "boxes" in element:
-        boxes = element["boxes"] * tf.tile(scale, [2]) + tf.tile(shift, [2])
-        x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
-        boxes = tf.where(mirrored, tf.stack([width - x2, y1, width - x1, y2], -1), boxes)
-        limits = tf.stack([width, height, width, height])
-        clipped = tf.clip_by_value(boxes, 0.0, limits)
-        out["boxes"] = clipped
+        edges = tf.where(mirrored, [2, 1, 0, 3], [0, 1, 2, 3])  # left becomes right
+        boxes = tf.gather(element["boxes"], edges, axis=1) * tf.tile(scale, [2]) + tf.tile(shift, [2])
+        clipped = tf.clip_by_value(boxes, 0.0, tf.tile(sides, [2]))
+        stays = tf.reduce_all(clipped[:, 2:] > clipped[:, :2], -1)
         if keep == "center":
             center = (boxes[:, :2] + boxes[:, 2:]) / 2
-            stays = tf.reduce_all((center >= 0) & (center < limits[:2]), -1)
-        else:
-            stays = tf.reduce_all(clipped[:, 2:] > clipped[:, :2], -1)
-        if keep:
-            for key in ("boxes", "labels", "ignored", "masks", "keypoints"):
-                if key in out:
-                    out[key] = tf.boolean_mask(out[key], stays)
-    if not tf.is_tensor(canvas):
-        for key, shape in (("image", (*canvas, 3)), ("segmentation", canvas), ("masks", (None, *canvas))):
+            stays &= tf.reduce_all((center >= 0.0) & (center < sides), -1)
+        out["boxes"] = clipped
+        for key in ("boxes", "labels", "ignored", "masks", "keypoints"):
+            if key in out:
+                seen = tf.reshape(stays, [-1, *[1] * (len(out[key].shape) - 1)])
+                out[key] = out[key] & seen if key == "ignored" else out[key] * tf.cast(seen, out[key].dtype)
+    if static:
+        for key, shape in (("image", (*static, 3)), ("segmentation", static), ("masks", (None, *static))):
             if key in out:
                 out[key] = tf.ensure_shape(out[key], shape)
     return out
 
 
+def without_padding(element):
+    """The element without the rows of objects whose label is 0."""
+    real = element["labels"] != 0
+    return {key: tf.boolean_mask(value, real) if key in OBJECTS else value for key, value in element.items()}
+
+
 def _visible(size, window, canvas):
-    """What of the image a window shows, whole pixels `[4]` int32, and where on the canvas that lies, int32 `[4]`."""
-    limits = tf.cast(tf.tile(size[::-1], [2]), tf.float32)
-    shown = tf.concat([tf.floor(window[:2] + 1e-3), tf.math.ceil(window[2:] - 1e-3)], 0)
-    shown = tf.clip_by_value(shown, 0.0, limits)
-    # At least a pixel, even of a window that misses the image.
-    start = tf.minimum(shown[:2], limits[:2] - 1.0)
-    shown = tf.concat([start, tf.maximum(shown[2:], start + 1.0)], 0)
+    """What of an image a window shows, and where.
+
+    Returns:
+      the unit to decode in (an index into `images.UNITS`), int32 `[]`: the largest that is at most a pixel of the
+      canvas; the part of the image, in whole units, int32 `[4]`; and its place on the canvas, int32 `[4]`: a pixel or
+      more, even of a window that misses the image.
+    """
     sides = tf.cast(canvas[::-1], tf.float32)
-    rect = (shown - tf.tile(window[:2], [2])) * tf.tile(sides / (window[2:] - window[:2]), [2])
-    rect = tf.clip_by_value(tf.cast(tf.round(rect), tf.int32), 0, tf.tile(canvas[::-1], [2]))
-    start = tf.minimum(rect[:2], canvas[::-1] - 1)
-    return tf.cast(shown, tf.int32), tf.concat([start, tf.maximum(rect[2:], start + 1)], 0)
+    per_pixel = (window[2:] - window[:2]) / sides  # pixels of the image to one of the canvas: x, y
+    unit = tf.reduce_sum(tf.cast(tf.reduce_min(per_pixel) >= images.UNITS[1:], tf.int32))
+    pixels = tf.gather(tf.constant(images.UNITS, tf.float32), unit)
+    limits = tf.math.ceil(tf.cast(size[::-1], tf.float32) / pixels)
+    corners = tf.reshape(window, [2, 2]) / pixels  # start and end, of x and y
+    corners = tf.stack([tf.floor(corners[0] + 1e-3), tf.math.ceil(corners[1] - 1e-3)])
+    shown = _inside(corners, limits) * pixels
+    rect = _inside(tf.round((shown - window[:2]) / per_pixel), sides)
+    return unit, tf.cast(tf.reshape(shown, [4]), tf.int32), tf.cast(tf.reshape(rect, [4]), tf.int32)
 
 
-def _stretch(values, shown, rect, method):
-    """`[h, w, N]` to the rectangle's size; where it has it already, as it is."""
-    sides = rect[2:] - rect[:2]
-    return tf.cond(
-        tf.reduce_all(sides == shown[2:] - shown[:2]), lambda: values,
-        lambda: tf.image.resize(values, sides[::-1], method))
+def _inside(corners, limits):
+    """Start and end `[2, 2]` within 0 and limits `[2]`, at least 1 apart."""
+    room = tf.constant([[0.0], [1.0]])
+    corners = tf.clip_by_value(corners, room, limits - 1.0 + room)
+    return tf.maximum(corners, corners[:1] + room)
 
 
-def _place(values, rect, canvas):
-    """Zeros around values `[h, w, N]` that lie in a rectangle of a canvas: `[height, width, N]`."""
-    height, width = tf.unstack(canvas)
+def _paste(values, rect, background):
+    """Background `[H, W, N]` with values `[h, w, N]` in a rectangle of it. Pieces are joined, since adding is slower."""
     x1, y1, x2, y2 = tf.unstack(rect)
-    whole = tf.reduce_all(rect == tf.stack([0, 0, width, height]))
-    return tf.cond(whole, lambda: values, lambda: tf.pad(values, [[y1, height - y2], [x1, width - x2], [0, 0]]))
+    middle = tf.concat([background[y1:y2, :x1], values, background[y1:y2, x2:]], 1)
+    return tf.concat([background[:y1], middle, background[y2:]], 0)
+
+
+def letterboxed_or_mirrored(size, canvas, boxes, seed):
+    """The whole image, every second time mirrored: Fast and Faster R-CNN's only augmentation."""
+    return letterbox(size, canvas), coin(seed)
+
+
+def jittered(size, canvas, boxes, seed):
+    """Standard scale jitter and mirroring."""
+    return jitter(size, canvas, seed), coin(tf.random.fold_in(seed, 1))
+
+
+def largely_jittered(size, canvas, boxes, seed):
+    """Large scale jitter and mirroring."""
+    return jitter(size, canvas, seed, 0.1, 2.0), coin(tf.random.fold_in(seed, 1))
+
+
+def ssd(size, canvas, boxes, seed):
+    """SSD's expansion, patch and mirroring; the patch is stretched to the canvas. Objects stay by `keep="center"`."""
+    return patch(expansion(size, seed), boxes, tf.random.fold_in(seed, 1)), coin(tf.random.fold_in(seed, 2))
+
+
+def inception(size, canvas, boxes, seed):
+    """A random resized crop and mirroring: what classifiers are trained on since GoogLeNet."""
+    return random_resized(size, seed), coin(tf.random.fold_in(seed, 1))

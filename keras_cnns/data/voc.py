@@ -1,37 +1,76 @@
-"""PASCAL VOC's folders: VOCdevkit/VOC<year> with JPEGImages, Annotations and ImageSets/Main.
+"""PASCAL VOC: VOCdevkit/VOC<year> with Annotations, ImageSets, JPEGImages, SegmentationClass and SegmentationObject.
 
 M. Everingham et al.: The PASCAL Visual Object Classes (VOC) Challenge, IJCV 88(2), 2010; files as the
-development kits of 2007 to 2012 have them. One's own data in this layout are read as well: their class names
-stand in a `labels.txt`, one a line, in the VOC<year> folder or beside it.
+development kits of 2007 to 2012 have them: an XML file an image, and label images as PNG files with a palette.
+The kits of 2005 and 2006 describe their images in another form, plain text ("PASCAL Annotation Version 1.00"), which
+is not read; their images with XML are, as is any year.
+
+One's own data are read in the same layout, and in plainer ones: Annotations beside JPEGImages or images without
+ImageSets, or XML files and images in one folder. Without lists there are no splits: "train", "all" and None are
+then every annotation. Class names other than VOC's stand in a `labels.txt` (or labelme's `class_names.txt`), one a
+line, in the VOC<year> folder or beside it.
 
 The kit's boxes are 1-based with both edges inside the object, `[xmin, ymin, xmax, ymax]`; ours are
 `[xmin - 1, ymin - 1, xmax, ymax]`, so width and height are the kit's. Difficult objects are `ignored`.
-`<part>`s of persons are not read.
+
+What else an annotation says is kept as it is, and `write` gives it back. Of an object, in `Sample.details`: pose, and
+truncated, difficult, occluded as 0 or 1; where an object of the image has such, `parts`, a list an object of
+`(name, x1, y1, x2, y2)` in our form of boxes, and `tags`, a dict an object of further tags and their text, such as
+{"actions/jumping": "1"}. Of the image, in `Sample.about`: the text of every tag, such as {"folder": "VOC2007",
+"source/database": "The VOC2007 Database", "segmented": "0"}. Tags are kept two deep, attributes not.
 """
 
+import contextlib
+import decimal
+import difflib
+import json
 import math
 import os
 import pathlib
 import re
-import warnings
+import tempfile
 import xml.etree.ElementTree as ElementTree
+from typing import NamedTuple
 
+import defusedxml
+import defusedxml.ElementTree
 import numpy as np
+from PIL import Image
 
+from keras_cnns.data import images
 from keras_cnns.data import samples as sample_data
-from keras_cnns.data.samples import REMEDY, Sample
+from keras_cnns.data.samples import REMEDY, LabelImage, Sample
 from keras_cnns.errors import InputError
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
+VOID = 255  # in label images: the border of objects, counted neither way
 
-ROOT = "give a VOCdevkit folder, its parent, or a VOC20xx folder (Annotations, ImageSets/Main, JPEGImages)"
+MEND = "repair it, or leave this sample out"
+ROOT = ("give a VOCdevkit folder, its parent, a VOC20xx folder (Annotations, ImageSets/Main, JPEGImages), "
+        "or a folder of XML files and images")
 YEAR = re.compile(r"VOC\d{4}")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+ANNOTATIONS = ("Annotations", "annotations")
+PICTURES = ("JPEGImages", "PNGImages", "images", "Images")
+SUFFIX = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "GIF": ".gif", "WEBP": ".webp",
+          "TIFF": ".tif", "PPM": ".ppm"}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", *(
+    suffix for lower in (".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm") for suffix in (lower, lower.upper())))
+NO_CLASS = ("_background_", "__ignore__")  # what labelme calls the labels 0 and -1
+FLAGS = ("truncated", "difficult", "occluded")
+OURS = "keras_cnns"  # the tag of what VOC has no tag for, as JSON
+OBJECT = {"name", "pose", *FLAGS, "bndbox", "part", OURS}  # tags of an object that are read for themselves
+WHOLE = re.compile(r"-?\d+", re.ASCII)
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d{1,4})?", re.ASCII | re.IGNORECASE)
+EXACT = decimal.Context(prec=400)  # 1 more or less than a number leaves its last digit where it is
+TAG = r"[A-Za-z_][A-Za-z0-9_.-]*"
+TAGS = re.compile(rf"{TAG}(/{TAG})?")
+TEXT = re.compile("[\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")  # XML 1.0, section 2.2; \r would become \n
 
 
-def detection(root, year=None, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop"):
+def detection(root, year=None, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop",
+              masks=False):
     """Unbatched `tf.data.Dataset` of images and their objects, in the order of the split's list.
 
     Elements as of `samples.dataset`. Every image is decoded once before (`samples.check`), so bad ones are known at
@@ -41,25 +80,42 @@ def detection(root, year=None, split="train", class_names=None, shuffle=False, s
       shuffle: another order, the same for the same seed and in every pass.
       The others as of `samples`.
     """
-    good, bad_annotations = samples(root, year, split, class_names, on_bad_sample)
-    good, bad_images = sample_data.check(good, on_bad_sample)
-    skipped = bad_annotations + bad_images
-    if skipped:
-        count = f"{len(skipped)} of {len(skipped) + len(good)} samples left out:"
-        warnings.warn("\n".join([count, *skipped]), stacklevel=2)
-    order = np.random.default_rng(seed).permutation(len(good)) if shuffle else None
-    return sample_data.dataset(good, order)
+    return sample_data.checked_dataset(samples(root, year, split, class_names, on_bad_sample, masks), shuffle, seed, on_bad_sample)
 
 
-def samples(root, year=None, split="train", class_names=None, on_bad_sample="stop"):
+def segmentation(root, year=None, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop",
+                 masks=False):
+    """As `detection`, with `segmentation` uint8 `[H, W]`; samples as of `segmentation_samples`."""
+    return sample_data.checked_dataset(segmentation_samples(root, year, split, class_names, on_bad_sample, masks), shuffle, seed,
+                    on_bad_sample)
+
+
+def classification(root, year=None, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop"):
+    """As `detection`, with `present` int32 `[K]`; samples as of `classification_samples`."""
+    return sample_data.checked_dataset(classification_samples(root, year, split, class_names, on_bad_sample), shuffle, seed,
+                    on_bad_sample)
+
+
+def classification_by_lists(root, year=None, split="train", class_names=None, shuffle=False, seed=0,
+                            on_bad_sample="stop"):
+    """As `classification`, from the lists of the classes; samples as of `classification_samples_by_lists`."""
+    return sample_data.checked_dataset(classification_samples_by_lists(root, year, split, class_names, on_bad_sample), shuffle, seed,
+                    on_bad_sample)
+
+
+def samples(root, year=None, split="train", class_names=None, on_bad_sample="stop", masks=False):
     """Reads the annotations of a split; images are looked for, not opened.
 
     Args:
-      root: the VOCdevkit folder, its parent, or the VOC<year> folder.
+      root: the VOCdevkit folder, its parent, the VOC<year> folder, or one without lists.
       year: by default the newest there is.
-      split: name of a list in ImageSets/Main. An id that is in it twice is read once, where it is first.
+      split: name of a list in ImageSets/Main, or in another folder of ImageSets: "Segmentation/train". An id that is
+        in it twice is read once, where it is first. "all", if no list is called so, or None: every annotation, sorted
+        by name. In a folder without lists "train" is the same.
       class_names: labels 1..K in this order; by default those of `class_names(root)`.
       on_bad_sample: "stop" raises at the first bad annotation, "skip" goes on without.
+      masks: with those of SegmentationObject, where object i has the number i + 1. Only images that have such a
+        file can be read so: those of "Segmentation/train" and the like.
 
     Returns:
       `(samples, skipped)`: a list of `Sample`, and one line on each that was skipped.
@@ -67,33 +123,168 @@ def samples(root, year=None, split="train", class_names=None, on_bad_sample="sto
     Raises:
       InputError: one line.
     """
-    folder = _folder(root, year)
-    names = list(_class_names(folder) if class_names is None else class_names)
-    ids = _ids(folder, split)
+    home, names = _home_and_names(root, year, class_names)
+    ids = _ids(home, "Main", split, names)
     read = sample_data.attempt(_sample)
-    return sample_data.sift((read(folder, image_id, names) for image_id in ids), on_bad_sample)
+    return sample_data.sift((read(home, image_id, names, masks) for image_id in ids), on_bad_sample)
+
+
+def segmentation_samples(root, year=None, split="train", class_names=None, on_bad_sample="stop", masks=False):
+    """Samples with `segmentation`, the label image in SegmentationClass: 0 background, 1..K, 255 ignored.
+
+    Their objects are those of the XML, if there is one: an image without is not an error here. Label images are
+    opened, since they are the annotation: one with a label above K other than 255 is a bad sample.
+
+    Args:
+      split: name of a list in ImageSets/Segmentation, or in another folder: "Main/train". "all", None, and "train"
+        where there are no lists: every file of SegmentationClass.
+      The others, result and errors as of `samples`.
+    """
+    home, names = _home_and_names(root, year, class_names)
+    ids = _ids(home, "Segmentation", split, names)
+    read = sample_data.attempt(lambda image_id: _segmented(home, image_id, names, masks))
+    return sample_data.sift(sample_data.in_parallel(read, ids, "Reading label images"), on_bad_sample)
+
+
+def classification_samples(root, year=None, split="train", class_names=None, on_bad_sample="stop"):
+    """Samples with `present`, by their objects: 1 if one of the class is not difficult, 0 if all are, -1 without one.
+
+    Arguments, result and errors as of `samples`.
+    """
+    _, names = _home_and_names(root, year, class_names)
+    good, skipped = samples(root, year, split, names, on_bad_sample)
+    return [sample._replace(present=_present(sample, len(names))) for sample in good], skipped
+
+
+def classification_samples_by_lists(root, year=None, split="train", class_names=None, on_bad_sample="stop"):
+    """Samples with `present`, as ImageSets/Main/<class>_<split>.txt says; annotations are not read.
+
+    Arguments, result and errors as of `samples`; and a list of a class that is missing or lacks an image is an error.
+    """
+    home, names = _home_and_names(root, year, class_names)
+    ids = _ids(home, "Main", split, names)
+    flags = np.array([_flags(home, split, name, ids) for name in names], "int32").T
+    read = sample_data.attempt(
+        lambda image_id, present: Sample(image_id, _image(home, image_id, ""), present=present))
+    return sample_data.sift((read(*row) for row in zip(ids, flags)), on_bad_sample)
 
 
 def class_names(root, year=None):
-    """Names of the labels 1..K: those in `labels.txt`, or else VOC's 20.
+    """Names of the labels 1..K: those in `labels.txt` or `class_names.txt`, or else VOC's 20.
 
     It is looked for in the VOC<year> folder, in the folder that holds it, and beside VOCdevkit: by whichever
-    of its three names a data set is called, its labels are the same.
+    of its three names a data set is called, its labels are the same. labelme's names of what is no class,
+    `_background_` and `__ignore__`, are left out.
     """
-    return _class_names(_folder(root, year))
+    return _class_names(_home(root, year))
+
+
+def unannotated(root, year=None):
+    """Paths of the images that no annotation belongs to, sorted. They are in no error, since nothing asks for them."""
+    home = _home(root, year)
+    pictures = {name: os.path.splitext(name)[0] for name in _listed(home.pictures) if name.endswith(SUFFIXES)}
+    annotated = set(_stems(home.annotations, ".xml"))
+    other_names = set()
+    for stem in annotated - set(pictures.values()):  # such an annotation may name its image
+        with contextlib.suppress(InputError):
+            other_names.add(_filename(_parsed(home.annotations / f"{stem}.xml")))
+    return [str(home.pictures / name) for name, stem in sorted(pictures.items())
+            if stem not in annotated and name not in other_names]
+
+
+def write(samples, root, class_names, year="2012", split="trainval", sublists=None, progress=True):
+    """Writes samples in the genuine layout, so that reading it gives them back.
+
+    Images are copied to the byte. Label images get VOC's palette. Boxes are written with as many digits as their
+    float32 needs, and all that `Sample.details` and `Sample.about` hold: in VOC's tags what came from there, anything
+    else as JSON in a tag `<keras_cnns>`, by which tuples become lists. VOC has no place for keypoints, for the label
+    of a whole image, and for masks that overlap: in the one label image of all objects later ones lie over earlier.
+    Reading adds what VOC's form says of every image and object (folder, filename, segmented, pose, truncated, ...).
+
+    The folder appears whole or not at all, under its name only when all is written.
+
+    Args:
+      samples: of any reader; their ids, which become file names, and labels 1..K. A size of (0, 0) is looked up.
+      root: the VOCdevkit folder, which must not be there. `VOC<year>` is made in it, and `labels.txt` unless the
+        classes are VOC's 20.
+      class_names: of the labels 1..K.
+      split: what the list of all samples is called; with ImageSets/Main/<class>_<split>.txt, 1, 0 or -1 as of
+        `classification_samples` (unless the class's name cannot be a file's), or as `present` says where a sample has
+        that; and with ImageSets/Segmentation/<split>.txt, if there are masks or segmentations.
+      sublists: further lists of some of them, {split: image ids}.
+      progress: show a bar on standard error, if that is a terminal.
+
+    Returns:
+      the path of the VOCdevkit folder.
+
+    Raises:
+      InputError: one line: the folder is there or cannot be written; an id is no file name, or there twice; a box is
+        not inside its image, a label not in 1..K; an image cannot be read.
+    """
+    root = pathlib.Path(os.path.abspath(os.path.expanduser(root)))
+    samples, names = list(samples), list(class_names)
+    lists = {split: [sample.image_id for sample in samples], **(sublists or {})}
+    _check_plan(root, samples, names, year, lists)
+    by_id = {sample.image_id: sample for sample in samples}
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".voc.", dir=root.parent) as aside:
+            new = pathlib.Path(aside, root.name)
+            home = new / f"VOC{year}"
+            for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+                (home / folder).mkdir(parents=True)
+            written = sample_data.in_parallel(
+                lambda sample: _write_sample(home, sample, names), samples, "Writing images", progress)
+            with contextlib.closing(written):
+                for _ in written:
+                    pass
+            for name, ids in lists.items():
+                _write_lists(home, name, [by_id[image_id] for image_id in ids], names)
+            if names != list(CLASSES):
+                _write_lines(new / "labels.txt", names)
+            os.rename(new, root)
+    except OSError as error:
+        raise InputError(f"{root}: cannot be written ({error.strerror or error}); free the way, or name another "
+                         "folder") from None
+    return root
+
+
+class _Home(NamedTuple):
+    """Where a data set's files are."""
+
+    path: pathlib.Path
+    annotations: pathlib.Path
+    pictures: pathlib.Path
+
+
+def _home_and_names(root, year, class_names):
+    home = _home(root, year)
+    return home, list(_class_names(home) if class_names is None else class_names)
+
+
+def _home(root, year):
+    path = _folder(root, year)
+
+    def first(names):
+        return next((path / name for name in names if os.path.isdir(path / name)), path)
+
+    return _Home(path, first(ANNOTATIONS), first(PICTURES))
 
 
 def _folder(root, year):
-    """The folder with Annotations, JPEGImages and ImageSets."""
+    """The folder with Annotations, JPEGImages and ImageSets, or as much of that as there is."""
     root = pathlib.Path(os.path.abspath(os.path.expanduser(root)))  # "." has no name, and "voc:~" no shell
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(f"{root}: no such folder; {ROOT}")
-    if (root / "Annotations").is_dir() and (year is None or root.name == f"VOC{year}"):
+    marks = (*ANNOTATIONS, "ImageSets", "SegmentationClass")
+    if any(os.path.isdir(root / mark) for mark in marks) and (year is None or root.name == f"VOC{year}"):
         return root
-    devkit = root / "VOCdevkit" if (root / "VOCdevkit").is_dir() else root
-    found = sorted(path for path in devkit.iterdir() if YEAR.fullmatch(path.name) and path.is_dir())
+    devkit = root / "VOCdevkit" if os.path.isdir(root / "VOCdevkit") else root
+    found = [devkit / name for name in _listed(devkit) if YEAR.fullmatch(name) and os.path.isdir(devkit / name)]
     if not found:
-        inside = ", ".join(sorted(path.name for path in devkit.iterdir())[:5]) or "nothing"
+        if year is None and _stems(root, ".xml"):
+            return root
+        inside = ", ".join(_listed(devkit)[:5]) or "nothing"
         raise InputError(f"{devkit}: no VOC{year or '20xx'} folder in it, but {inside}; {ROOT}")
     if year is None:
         return found[-1]
@@ -104,110 +295,529 @@ def _folder(root, year):
     raise InputError(f"{devkit}: no year {year}. Found: {years}; choose one of them, or leave the year out")
 
 
-def _class_names(folder):
-    places = [folder]
-    if YEAR.fullmatch(folder.name):
-        places.append(folder.parent)
-        if folder.parent.name == "VOCdevkit":
-            places.append(folder.parent.parent)
-    for path in (place / "labels.txt" for place in places):
-        if path.is_file():
-            names = _lines(path)
+def _listed(folder):
+    """Names in a folder, sorted, without hidden ones."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: folder cannot be read ({error.strerror}); {ROOT}") from None
+
+
+def _stems(folder, suffix):
+    """Names of a folder's files of a suffix, without it, sorted. There are none in a folder that is not there."""
+    names = _listed(folder) if os.path.isdir(folder) else []
+    return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+
+
+def _class_names(home):
+    places = [home.path]
+    if YEAR.fullmatch(home.path.name):
+        places.append(home.path.parent)
+        if home.path.parent.name == "VOCdevkit":
+            places.append(home.path.parent.parent)
+    for path in (place / name for place in places for name in ("labels.txt", "class_names.txt")):
+        if os.path.isfile(path):
+            names = [name for name in _lines(path) if name not in NO_CLASS]
             if not names or len(set(names)) < len(names):
                 found = "a name twice" if names else "no name"
                 raise InputError(f"{path}: {found} in it; write each class once, a name a line")
+            if not all(TEXT.fullmatch(name) for name in names):
+                raise InputError(f"{path}: a name in it is no text in UTF-8; save it as UTF-8")
             return names
     return list(CLASSES)
 
 
-def _ids(folder, split):
-    """Image ids of a split. A second column, as the lists of one class have it, is left out."""
-    path = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not path.is_file():
-        # The lists of one class, car_train.txt, would drown the others.
-        stems = sorted(file.stem for file in path.parent.glob("*.txt"))
-        known = ", ".join(stem for stem in stems if stem.rpartition("_")[0] not in CLASSES) or "none"
-        raise InputError(
-            f"{path}: no such split. Found: {known}; choose one of them, or write this list, an id a line")
-    ids = dict.fromkeys(re.sub(r"\s+(-1|0|1)$", "", line) for line in _lines(path))
+def _ids(home, kind, split, names):
+    """Image ids of a split. Further columns, as the lists of one class have them, are left out."""
+    folder, suffix = (home.path / "SegmentationClass", ".png") if kind == "Segmentation" else (home.annotations, ".xml")
+    there = _stems(folder, suffix)
+    lists = _lists(home, kind, names)
+    if split is None or (split == "all" and "all" not in lists) or (split == "train" and not lists):
+        if not there:
+            raise InputError(f"{folder}: no annotation (*{suffix}) in it; {ROOT}")
+        return there
+    path = _list(home, kind, split)
+    if not os.path.isfile(path):
+        if not lists:
+            raise InputError(f"{path}: no such split, since there are no lists of images; take 'all', which is every "
+                             "annotation, or write this list, an id a line")
+        raise InputError(f"{path}: no such split. Found: {sample_data.few(lists)}; choose one of them, or 'all', or "
+                         "write this list, an id a line")
+    known, ids = set(there), {}
+    for line in _lines(path):
+        while line not in known and WHOLE.fullmatch(_columns(line)[1]):
+            line = _columns(line)[0]
+        if os.path.isabs(line) or ".." in line.split("/"):
+            raise InputError(f"{path}: {_short(line)} is no image id; write names of annotations without .xml")
+        ids[line] = None
     if not ids:
         raise InputError(f"{path}: the list is empty; write an image id a line, or choose another split")
     return list(ids)
 
 
+def _list(home, kind, split):
+    return home.path / "ImageSets" / (f"{split}.txt" if "/" in str(split) else f"{kind}/{split}.txt")
+
+
+def _lists(home, kind, names):
+    """Names of the splits there are: those of a kind (Main, Segmentation) first, the others with their folder."""
+    sets, found, classes = home.path / "ImageSets", [], {*names, *CLASSES}
+    for folder in sorted(_listed(sets) if os.path.isdir(sets) else [], key=lambda name: (name != kind, name)):
+        prefix = "" if folder == kind else f"{folder}/"
+        # The lists of one class, car_train.txt, would drown the others.
+        found += [prefix + stem for stem in _stems(sets / folder, ".txt")
+                  if stem.rpartition("_")[0] not in classes]
+    return found
+
+
+def _flags(home, split, name, ids):
+    """1, 0 or -1 of each image, as the list of a class says."""
+    path = _list(home, "Main", split)
+    path = path.parent / f"{name}_{path.name}"
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: the list of {name!r} is missing; write it, an id and 1, 0 or -1 a line, or read "
+                         "the objects instead (voc.classification)")
+    flags = {}
+    for line in _lines(path):
+        image_id, flag = _columns(line)
+        if flag not in ("1", "0", "-1"):
+            raise InputError(f"{path}: {_short(line)}, expected an image id and 1, 0 or -1; correct the line")
+        flags[image_id] = int(flag)
+    missing = [image_id for image_id in ids if image_id not in flags]
+    if missing:
+        raise InputError(f"{path}: {len(missing)} images of the split {split!r} are not in it, the first "
+                         f"{missing[0]}; add them, with 1, 0 or -1")
+    return [flags[image_id] for image_id in ids]
+
+
+def _columns(line):
+    """The last column of a line, and what is before."""
+    before, *last = line.rsplit(None, 1)
+    return before, "".join(last)
+
+
 def _lines(path):
     """Lines with something on them, without blanks around it."""
-    lines = path.read_text("utf-8-sig", errors="replace").splitlines()
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _sample(folder, image_id, names):
-    path = folder / "Annotations" / f"{image_id}.xml"
     try:
-        tree = ElementTree.parse(path).getroot()
-    except FileNotFoundError:
-        raise InputError(f"{path}: annotation is missing; {REMEDY}") from None
+        text = path.read_text("utf-8-sig", errors="surrogateescape")  # as Python has file names that are no UTF-8
     except OSError as error:
-        raise InputError(f"{path}: annotation cannot be read ({error.strerror}); {REMEDY}") from None
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: unknown encodings
-        raise InputError(f"{path}: annotation is no XML ({error}); {REMEDY}") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
+    if "\0" in text:
+        raise InputError(f"{path}: is no text in UTF-8 (in UTF-16 perhaps); save it as UTF-8")
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
-    width, height = (_number(path, tree, f"size/{side}") for side in ("width", "height"))
-    if width < 1 or height < 1 or width % 1 or height % 1:
+
+def _sample(home, image_id, names, masks):
+    path = home.annotations / f"{image_id}.xml"
+    tree = _parsed(path)
+    size = width, height = [_number(path, tree, f"size/{side}") for side in ("width", "height")]
+    if not all(1 <= side <= 2**24 and side % 1 == 0 for side in size):  # beyond that float32 has not every number
         raise InputError(f"{path}: <size> {width:g} x {height:g}, expected whole pixels, 1 or more; {REMEDY}")
-    boxes, labels = [], []
-    details = {"pose": [], "truncated": [], "difficult": [], "occluded": []}
+    boxes, labels, ignored, extras, rows = [], [], [], [], []
     for number, item in enumerate(tree.findall("object"), start=1):
         name = item.findtext("name", "").strip()
-        where = f"{path}: object {number} ({name or 'no name'})"
-        if name not in names:
-            raise InputError(f"{where}: unknown class. Known: {', '.join(names)}; correct the name, "
-                             f"pass class_names=, or list the classes in labels.txt")
-        labels.append(names.index(name) + 1)
+        where = f"{path}: object {number} ({' '.join(name.split())[:60] or 'no name'})"
+        labels.append(_label(where, name, names))
         boxes.append(_box(where, item, width, height))
-        details["pose"].append(item.findtext("pose", "").strip() or "Unspecified")
-        for flag in ("truncated", "difficult", "occluded"):
-            details[flag].append(int(_number(where, item, flag, default=0) != 0))
+        rows.append({
+            "pose": item.findtext("pose", "").strip() or "Unspecified",
+            **{flag: int(_number(where, item, flag, default=0) != 0) for flag in FLAGS},
+            "parts": [_part(f"{where}, part {n}", part) for n, part in enumerate(item.findall("part"), start=1)],
+            "tags": _leaves(item, OBJECT)})
+        ours = _ours(where, item)
+        ignored.append(bool(ours.get("ignored", rows[-1]["difficult"])))
+        extras.append(_dict(where, ours.get("details", {})))
+    details = {key: [row[key] for row in rows] for key in ("pose", *FLAGS)}
+    for key in ("parts", "tags"):
+        if any(row[key] for row in rows):
+            details[key] = [row[key] for row in rows]
+    for key in dict.fromkeys(key for extra in extras for key in extra):
+        details[key] = [extra.get(key, row.get(key)) for extra, row in zip(extras, rows)]
+    about = {key: text for key, text in _leaves(tree, {"object", OURS}).items()
+             if key not in ("size/width", "size/height")}
     return Sample(
-        image_id, _image(folder, image_id, tree.findtext("filename", "")), (int(height), int(width)),
-        np.array(boxes, "float32").reshape(-1, 4), np.array(labels, "int32"),
-        np.array(details["difficult"], bool), details)
+        image_id, _image(home, image_id, _filename(tree)), (int(height), int(width)),
+        np.array(boxes, "float32").reshape(-1, 4), np.array(labels, "int32"), np.array(ignored, bool), details,
+        LabelImage(_label_file(home, "SegmentationObject", image_id)) if masks else None,
+        about={**about, **_dict(path, _ours(path, tree).get("about", {}))})
 
 
-def _image(folder, image_id, filename):
+def _segmented(home, image_id, names, masks):
+    """A sample with its label image, which is opened."""
+    path = _label_file(home, "SegmentationClass", image_id)
+    shape = _check_labels(images.labels(path, path, REMEDY), len(names), path).shape
+    if os.path.lexists(home.annotations / f"{image_id}.xml"):
+        sample = _sample(home, image_id, names, masks)
+    else:
+        sample = Sample(image_id, _image(home, image_id, ""), shape,
+                        masks=LabelImage(_label_file(home, "SegmentationObject", image_id)) if masks else None)
+    return sample._replace(segmentation=LabelImage(path))
+
+
+def _check_labels(numbers, classes, name):
+    """The same numbers, if each can be the label of a pixel."""
+    wrong = numbers[(numbers > classes) & (numbers != VOID)]
+    if wrong.size:
+        colours = ", or save it with a palette instead of colours" if wrong.max() > 255 else ""
+        raise InputError(f"{name}: label {wrong[0]}, expected 0 to {classes} (there are {classes} classes) and {VOID} "
+                         f"for ignored; list all classes in labels.txt{colours}, or {REMEDY}")
+    return numbers
+
+
+def _label_file(home, folder, image_id):
+    path = home.path / folder / f"{image_id}.png"
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: label image is missing; take a split of images that have one, such as "
+                         f"'Segmentation/train', or {REMEDY}")
+    return str(path)
+
+
+def _present(sample, classes):
+    present = np.full(classes, -1, "int32")
+    present[sample.labels[sample.ignored] - 1] = 0
+    present[sample.labels[~sample.ignored] - 1] = 1
+    return present
+
+
+def _parsed(path):
+    if not os.path.isfile(path):
+        found = "no file" if os.path.lexists(path) else "missing"
+        text = " (the text beside it, the form of VOC 2005 and 2006, is not read)" if _is_old(path) else ""
+        raise InputError(f"{path}: annotation is {found}{text}; {REMEDY}")
+    try:
+        return defusedxml.ElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+    except OSError as error:
+        raise InputError(f"{path}: annotation cannot be read ({error.strerror}); {REMEDY}") from None
+    except defusedxml.DefusedXmlException:
+        raise InputError(f"{path}: annotation declares a document type or entities (<!DOCTYPE, <!ENTITY), as attacks "
+                         f"do and VOC does not; delete the declaration, or {REMEDY}") from None
+    except Exception as error:  # besides ParseError what a codec pleases to raise on the encoding it is asked for
+        raise InputError(f"{path}: annotation is no XML ({' '.join(str(error).split())}); {REMEDY}") from None
+
+
+def _is_old(path):
+    """Whether there is no XML but the plain text of the first kits."""
+    text = path.with_suffix(".txt")
+    with contextlib.suppress(OSError):
+        return os.path.isfile(text) and "PASCAL Annotation" in text.read_text("latin-1")[:200]
+    return False
+
+
+def _leaves(element, without):
+    """Text of each tag in an element and of those in them: {"filename": "a.jpg", "source/database": "mine"}."""
+    found = {}
+    for child in element:
+        for tag, leaf in [(child.tag, child), *((f"{child.tag}/{below.tag}", below) for below in child)]:
+            if len(leaf) == 0 and child.tag not in without and TAGS.fullmatch(tag):
+                found.setdefault(tag, (leaf.text or "").strip())
+    return found
+
+
+def _ours(where, element):
+    """What `write` put into a tag of its own: `ignored` and `details` of an object, `about` of an image."""
+    text = element.findtext(OURS, "").strip()
+    try:
+        return _dict(where, json.loads(text)) if text else {}
+    except (ValueError, RecursionError):  # an InputError is a ValueError
+        raise InputError(f"{where}: <{OURS}> is {_short(text)}, expected what voc.write wrote; delete the tag, or "
+                         f"{REMEDY}") from None
+
+
+def _dict(where, value):
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {_short(value)} in <{OURS}>, expected names and values; delete the tag, or "
+                         f"{REMEDY}")
+    return value
+
+
+def _label(where, name, names):
+    if name in names:
+        return names.index(name) + 1
+    folded = {known.casefold(): known for known in names}
+    meant = difflib.get_close_matches(name[:60].casefold(), folded, 1)
+    hint = f", did you mean {folded[meant[0]]!r}?" if meant else "."
+    raise InputError(f"{where}: unknown class{hint} Known: {sample_data.few(names, 30)}; correct the name, "
+                     f"pass class_names=, or list the classes in labels.txt")
+
+
+def _filename(tree):
+    return tree.findtext("filename", "").strip().replace("\\", "/").rpartition("/")[2]  # some tools write a whole path
+
+
+def _image(home, image_id, filename):
     """Path of the image: the one named by the id, as in the kit, or else the file the annotation names."""
-    filename = filename.strip().replace("\\", "/").rpartition("/")[2]  # some tools write a whole path
     for name in filter(None, [*(image_id + suffix for suffix in SUFFIXES), filename]):
-        path = folder / "JPEGImages" / name
-        if path.is_file():
+        path = home.pictures / name
+        if os.path.isfile(path):
             return str(path)
-    raise InputError(f"{folder / 'JPEGImages' / image_id}.jpg: image is missing (nor is there another of "
+    raise InputError(f"{home.pictures / image_id}.jpg: image is missing (nor is there another of "
                      f"{', '.join(SUFFIXES[:3])}); {REMEDY}")
 
 
 def _box(where, item, width, height):
     """`[x1, y1, x2, y2]`, 0-based. Up to one pixel outside the image is a tool's rounding, and clipped."""
-    edges = [_number(where, item, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
-    given = f"box xmin={edges[0]:g} ymin={edges[1]:g} xmax={edges[2]:g} ymax={edges[3]:g}"
-    x1, y1, x2, y2 = edges[0] - 1, edges[1] - 1, edges[2], edges[3]
+    x1, y1, x2, y2 = _edges(where, item)
+    given = f"box xmin={x1 + 1:g} ymin={y1 + 1:g} xmax={x2:g} ymax={y2:g}"
     if min(x1, y1) < -1 or x2 > width + 1 or y2 > height + 1:
         raise InputError(f"{where}: {given} is outside the image of {width:g} x {height:g} pixels; {REMEDY}")
-    x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+    inside = ((x1, width), (y1, height), (x2, width), (y2, height))
+    x1, y1, x2, y2 = (np.float32(min(max(edge, 0), limit)) for edge, limit in inside)
     if x2 <= x1 or y2 <= y1:
         raise InputError(f"{where}: {given} has no area; {REMEDY}")
     return x1, y1, x2, y2
 
 
-def _number(where, element, tag, default=None):
-    """The number in a tag; `default`, if there is one, for a tag that is missing or empty."""
+def _part(where, item):
+    """A head, hand or foot: `(name, x1, y1, x2, y2)`."""
+    return item.findtext("name", "").strip(), *_edges(where, item)
+
+
+def _edges(where, item):
+    return [_number(where, item, f"bndbox/{edge}", base=base)
+            for edge, base in (("xmin", 1), ("ymin", 1), ("xmax", 0), ("ymax", 0))]
+
+
+def _number(where, element, tag, default=None, base=0):
+    """The number in a tag, less `base`; `default`, if there is one, for a tag that is missing or empty."""
     text = element.findtext(tag, "").strip()
     if not text and default is not None:
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        found = repr(text) if text else "missing or empty"
+    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        found = _short(text) if text else "missing or empty"
         raise InputError(f"{where}: <{tag}> is {found}, expected a number; {REMEDY}")
-    return value
+    return float(EXACT.subtract(decimal.Decimal(text), base)) if base else float(text)
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def _check_plan(root, samples, names, year, lists):
+    """Whether there is anything against writing that can be known before."""
+    if os.path.lexists(root):
+        raise InputError(f"{root}: is there already, and is not written over; remove it, or name another folder")
+    if not YEAR.fullmatch(f"VOC{year}"):
+        raise InputError(f"No year {year!r}; give four digits, such as 2012.")
+    if not samples:
+        raise InputError(f"{root}: no samples to write; give one or more")
+    for name in names:
+        if not (isinstance(name, str) and name and _fits(name) and not set(name) & set("\n\t")) or name in NO_CLASS:
+            raise InputError(f"{_short(name)} cannot be the name of a class; give a text of one line without blanks "
+                             "around it")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"{'A class name is there twice' if names else 'No class names'}; give each class its name")
+    for name in lists:
+        if not _is_file_name(name):
+            raise InputError(f"{_short(name)} cannot be the name of a split, since it cannot be a file's; "
+                             "give one such as 'train'")
+    seen = set()
+    for sample in samples:
+        if not _is_file_name(sample.image_id):
+            raise InputError(f"{sample.name}: {_short(sample.image_id)} cannot be an image's id in VOC, since it "
+                             "cannot be a file's name; give it another image_id")
+        if sample.image_id in seen:
+            raise InputError(f"{sample.name}: the image id {sample.image_id!r} is there twice; give each its own")
+        seen.add(sample.image_id)
+    for name, ids in lists.items():
+        for image_id in ids:
+            if image_id not in seen:
+                raise InputError(f"{_short(image_id)} is in the list {name!r}, but not among the samples; give ids of "
+                                 "samples")
+
+
+def _is_file_name(name):
+    """Whether it can be a file's name, and a line of a list."""
+    if not isinstance(name, str) or not name or name != name.strip() or name.startswith((".", "\ufeff")):
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return not re.search(r"[\x00-\x1f\x7f/\\]", name)
+
+
+def _fits(text):
+    """Whether a text comes back from XML as it is."""
+    return isinstance(text, str) and text == text.strip() and bool(TEXT.fullmatch(text))
+
+
+def _write_sample(home, sample, names):
+    contents = images.read(sample.source, sample.name, MEND)
+    header = images.header(contents, sample.name, MEND)
+    suffix = os.path.splitext(sample.source)[1] if isinstance(sample.source, str) else ""
+    filename = sample.image_id + (suffix if suffix in SUFFIXES else SUFFIX[header.format])
+    size = tuple(sample.size)
+    if size == (0, 0):
+        size = images.decode(contents, sample.name, MEND).shape[:2]
+    tree = _annotation(sample, names, size, home.name, filename, len(header.getbands()))
+    (home / "JPEGImages" / filename).write_bytes(contents)
+    (home / "Annotations" / f"{sample.image_id}.xml").write_bytes(ElementTree.tostring(tree, "utf-8"))
+    if sample.segmentation:
+        numbers = _check_labels(sample_data.segmentation(sample), len(names), sample.segmentation.name)
+        _write_labels(home / "SegmentationClass" / f"{sample.image_id}.png", numbers)
+    if sample.masks is not None:
+        _write_labels(home / "SegmentationObject" / f"{sample.image_id}.png", _numbered(sample, size))
+
+
+def _numbered(sample, size):
+    """Which object a pixel belongs to, uint8 `[H, W]`: its number from 1 on, 0 none, 255 void."""
+    if len(sample.labels) >= VOID:
+        raise InputError(f"{sample.name}: {len(sample.labels)} objects with masks, of which VOC's label images can "
+                         f"tell {VOID - 1} apart; leave masks out")
+    if isinstance(sample.masks, LabelImage):
+        numbers = sample_data.label_image(sample.masks)
+        return np.where((0 <= numbers) & (numbers <= VOID), numbers, 0).astype("uint8")
+    if len(sample.masks) != len(sample.labels) or any(tuple(mask["size"]) != size for mask in sample.masks):
+        raise InputError(f"{sample.name}: its masks are not one for each of {len(sample.labels)} objects, all of "
+                         f"{size[1]} x {size[0]} pixels; {MEND}")
+    numbers = np.zeros(size, "uint8")
+    for number, mask in enumerate(sample_data.masks(sample), start=1):
+        numbers[mask > 0] = number
+    return numbers
+
+
+def _write_labels(path, numbers):
+    path.parent.mkdir(exist_ok=True)
+    image = Image.fromarray(numbers)
+    image.putpalette(_palette())
+    image.save(path)
+
+
+def _palette():
+    """The development kit's: bits 0, 3, 6 of a number are the upper bits of its red, 1, 4, 7 of green, 2, 5 of blue."""
+    return [sum((number >> (3 * i + channel) & 1) << (7 - i) for i in range(3))
+            for number in range(256) for channel in range(3)]
+
+
+def _write_lists(home, split, members, names):
+    _write_lines(home / "ImageSets" / "Main" / f"{split}.txt", [sample.image_id for sample in members])
+    present = [_present(s, len(names)) if s.present is None else s.present for s in members]
+    for k, name in enumerate(names):
+        if _is_file_name(name):
+            _write_lines(home / "ImageSets" / "Main" / f"{name}_{split}.txt",
+                         [f"{sample.image_id} {flags[k]:2d}" for sample, flags in zip(members, present)])
+    segmented = [s.image_id for s in members if s.segmentation or s.masks is not None]
+    if segmented:
+        (home / "ImageSets" / "Segmentation").mkdir(exist_ok=True)
+        _write_lines(home / "ImageSets" / "Segmentation" / f"{split}.txt", segmented)
+
+
+def _write_lines(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8", "surrogateescape")
+
+
+def _annotation(sample, names, size, folder, filename, depth):
+    """The XML of a sample. What has no tag in VOC stands in one of ours, as JSON."""
+    top = ElementTree.Element("annotation")
+    segmented = sample.segmentation or sample.masks is not None
+    tags = {"folder": folder, "filename": filename, "size/width": str(size[1]), "size/height": str(size[0]),
+            "size/depth": str(depth), "segmented": str(int(bool(segmented)))}
+    told = _tags(sample.about, {"object", OURS, "size/width", "size/height"})
+    tags = {tag: text for tag, text in {**tags, **told}.items() if _fits(text)}
+    order = ("folder", "filename", "source", "owner", "size", "segmented")  # as in the kits
+    rank = {tag: order.index(tag.partition("/")[0]) if tag.partition("/")[0] in order else len(order) for tag in tags}
+    _put(top, {tag: tags[tag] for tag in sorted(tags, key=rank.get)})
+    for i in range(len(sample.labels)):
+        top.append(_object(sample, i, names, size))
+    _put_ours(top, sample, {"about": {key: value for key, value in sample.about.items() if key not in told}})
+    ElementTree.indent(top, "\t")
+    top.tail = "\n"
+    return top
+
+
+def _object(sample, i, names, size):
+    where = f"{sample.name}: object {i + 1}"
+    label, box = sample.labels[i], sample.boxes[i]
+    if not 1 <= label <= len(names):
+        raise InputError(f"{where} has the label {label}, expected 1 to {len(names)}; give a name to every class")
+    if not (0 <= box[0] < box[2] <= size[1] and 0 <= box[1] < box[3] <= size[0]):
+        raise InputError(f"{where} has the box {box.tolist()}, which has no area or is not inside the image of "
+                         f"{size[1]} x {size[0]} pixels; {MEND}")
+    details = {key: _row(sample, key, i) for key in sample.details}
+    tags = {"name": names[label - 1], "pose": "Unspecified", "truncated": 0, "occluded": 0,
+            "difficult": int(sample.ignored[i])}
+    if _fits(details.get("pose")) and details["pose"]:
+        tags["pose"] = details.pop("pose")
+    for flag in FLAGS:
+        if isinstance(details.get(flag), (int, np.integer, np.bool_)) and details[flag] in (0, 1):
+            tags[flag] = int(details.pop(flag))
+    if not tags["occluded"]:  # as in the kits, of which the first did not have it
+        del tags["occluded"]
+    item = ElementTree.Element("object")
+    _put(item, tags)
+    _put_box(item, where, box)
+    parts = details.pop("parts", None) or []
+    for part in parts if isinstance(parts, (list, tuple)) else [parts]:
+        _put_part(item, where, part)
+    further = details.get("tags")
+    if isinstance(further, dict) and len(_tags(further, OBJECT)) == len(further):
+        _put(item, details.pop("tags"))
+    ours = {"details": details}
+    if bool(sample.ignored[i]) != bool(tags["difficult"]):
+        ours["ignored"] = bool(sample.ignored[i])
+    _put_ours(item, sample, ours)
+    return item
+
+
+def _row(sample, key, i):
+    values = sample.details[key]
+    if not isinstance(values, (list, tuple, np.ndarray)) or len(values) != len(sample.labels):
+        raise InputError(f"{sample.name}: details {_short(key)} is no list of {len(sample.labels)} values, one an "
+                         f"object; {MEND}")
+    return values[i]
+
+
+def _tags(values, without):
+    """Those of a dict that can stand in tags: by names of one or two tags, with texts that come back as they are."""
+    def is_tag(key):
+        return isinstance(key, str) and TAGS.fullmatch(key) and not {key, key.partition("/")[0]} & without
+
+    found = {key: text for key, text in values.items() if is_tag(key) and _fits(text)}
+    branches = {"size", *(key.partition("/")[0] for key in found if "/" in key)}
+    return {key: text for key, text in found.items() if key not in branches}
+
+
+def _put(element, tags):
+    for tag, text in tags.items():
+        branch, _, leaf = tag.rpartition("/")
+        parent = element.find(branch) if branch else element
+        if parent is None:
+            parent = ElementTree.SubElement(element, branch)
+        ElementTree.SubElement(parent, leaf).text = str(text)
+
+
+def _put_box(element, where, box):
+    edges = zip(("xmin", "ymin", "xmax", "ymax"), box, (1, 1, 0, 0))
+    _put(element, {f"bndbox/{edge}": _text(number, base) for edge, number, base in edges})
+
+
+def _put_part(element, where, part):
+    try:
+        name, *box = part
+        if len(box) != 4 or not _fits(name) or not np.isfinite(box).all():
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"{where} has the part {_short(part)}, expected (name, x1, y1, x2, y2); {MEND}") from None
+    item = ElementTree.SubElement(element, "part")
+    _put(item, {"name": name})
+    _put_box(item, where, box)
+
+
+def _text(number, base):
+    """A number plus `base`, in as many digits as its type needs: float32 fewer than float64."""
+    if float(number).is_integer():
+        return str(int(number) + base)
+    return format(EXACT.add(decimal.Decimal(str(number)), base), "f")
+
+
+def _put_ours(element, sample, values):
+    values = {key: value for key, value in values.items() if value != {}}
+    if not values:
+        return
+    try:
+        text = json.dumps(values, default=lambda array: array.tolist())
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{sample.name}: details or about cannot be written as JSON ({error}); take out what is no "
+                         "text, number, list or dict") from None
+    ElementTree.SubElement(element, OURS).text = text

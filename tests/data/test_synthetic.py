@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from keras_cnns.data import images, synthetic, voc
+from keras_cnns.errors import InputError
 
 
 def test_a_picture_of_a_seed_is_always_the_same():
@@ -66,7 +67,7 @@ def test_lists_of_a_class_say_who_is_there(tmp_path):
 def test_a_folder_that_is_there_is_not_written_over(tmp_path):
     (tmp_path / "VOCdevkit").mkdir()
     (tmp_path / "VOCdevkit" / "mine").write_text("")
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match="there already"):
         synthetic.write_voc(tmp_path / "VOCdevkit", train=1, val=1)
     assert (tmp_path / "VOCdevkit" / "mine").exists()
 

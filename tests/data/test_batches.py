@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_cnns.data import batches, images, synthetic, views
+from keras_cnns.data.samples import Sample
+from keras_cnns.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return synthetic.samples(13)
+
+
+def seen(dataset):
+    """Batches as lists of NumPy dicts."""
+    return [{key: value.numpy() for key, value in batch.items()} for batch in dataset]
+
+
+def numbered(count):
+    """Samples that can be told apart by their label: one-pixel pictures."""
+    pixel = tf.io.encode_png(np.zeros((1, 1, 3), "uint8")).numpy()
+    return [Sample(str(i), pixel, (1, 1), label=i) for i in range(count)]
+
+
+def labels(dataset):
+    return np.concatenate([batch["label"] for batch in dataset]).tolist()
+
+
+def test_ground_truth_is_in_pixels_of_the_canvas(samples):
+    batch = next(iter(batches.training(samples, (96, 128), 4, 1, seed=0, view=lambda size, canvas, boxes, seed: (
+        views.letterbox(size, canvas), False))))
+    order = batches.epoch(13, 4, 0, 0)[0]
+    for i, index in enumerate(order):
+        sample = samples[index]
+        canvas, scale = images.letterbox(images.decode(sample.source, "x"), (96, 128))
+        assert np.abs(batch["image"][i] - canvas).mean() < 3  # which JPEG decoded at half its size may differ by
+        count = len(sample.boxes)
+        np.testing.assert_allclose(batch["boxes"][i, :count], sample.boxes * np.tile(scale, 2), atol=1)
+        assert (batch["labels"][i, :count].numpy() == np.where(sample.ignored, -1, sample.labels)).all()
+        assert not batch["boxes"][i, count:].numpy().any() and not batch["labels"][i, count:].numpy().any()
+
+
+def test_a_run_that_starts_again_sees_what_it_would_have_seen(samples):
+    def run(first_step):
+        return seen(batches.training(samples, (64, 64), 4, 3, seed=7, first_step=first_step, view=views.ssd))
+
+    for again, before in zip(run(4), run(0)[4:], strict=True):
+        for key in before:
+            np.testing.assert_array_equal(again[key], before[key])
+
+
+def test_another_seed_or_epoch_is_another_order_and_chance(samples):
+    first, second = (seen(batches.training(samples, (64, 64), 13, 2, seed=seed)) for seed in (0, 1))
+    assert (first[0]["image"] != first[1]["image"]).any() and (first[0]["image"] != second[0]["image"]).any()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("count", [12, 13, 5])
+def test_workers_share_nothing_and_have_all_but_the_remainder(workers, count):
+    parts = [labels(batches.training(numbered(count), (1, 1), 2, 1, 0, worker=w, workers=workers))
+             for w in range(workers)]
+    together = sum(parts, [])
+    assert len(set(map(len, parts))) == 1
+    if count >= 2 * workers:
+        assert len(set(together)) == len(together) >= count - (2 * workers - 1)
+
+
+def test_padding_repeats_the_epochs_beginning_and_drops_nothing():
+    parts = [labels(batches.training(numbered(13), (1, 1), 4, 1, 0, worker=w, workers=2, remainder="pad"))
+             for w in range(2)]
+    assert [len(part) for part in parts] == [8, 8]
+    assert set(sum(parts, [])) == set(range(13))
+
+
+def test_an_epoch_smaller_than_a_batch_fills_it():
+    assert sorted(labels(batches.training(numbered(3), (1, 1), 4, 1, 0))) in ([0, 0, 1, 2], [0, 1, 1, 2], [0, 1, 2, 2])
+
+
+def test_another_remainder_is_refused():
+    with pytest.raises(InputError, match="'drop', 'pad'"):
+        batches.training(numbered(3), (1, 1), 2, 1, 0, remainder="keep")
+
+
+def test_buckets_have_one_size_a_batch_and_every_image_at_its_own(samples):
+    wide, tall = (64, 96), (96, 64)
+    bucket = batches.bucketed(samples, (wide, tall))
+    for sample, i in zip(samples, bucket):
+        assert (sample.size[1] >= sample.size[0]) == (i == 0)
+    steps, of = batches.bucket_batches(samples, (wide, tall), 4, 0, 0)
+    assert set(steps.reshape(-1)) == set(range(13))
+    found = seen(batches.training_in_buckets(samples, (wide, tall), 4, 2, 0))
+    assert len(found) == 2 * len(steps)
+    for batch, members, i in zip(found, steps, of):
+        assert batch["image"].shape == (4, *(wide, tall)[i], 3)
+        assert (bucket[members] == i).all()
+    again = seen(batches.training_in_buckets(samples, (wide, tall), 4, 2, 0, first_step=3))
+    np.testing.assert_array_equal(again[0]["image"], found[3]["image"])
+
+
+def test_sizes_that_no_annotation_says_are_read_from_the_header(samples):
+    unknown = [s._replace(size=(0, 0)) for s in samples]
+    sizes = (64, 96), (96, 64)
+    assert (batches.bucketed(unknown, sizes) == batches.bucketed(samples, sizes)).all()
+
+
+def test_masks_joints_and_segmentation_travel_in_batches(tmp_path):
+    picture = tf.io.encode_png(np.full((20, 30, 3), 90, "uint8")).numpy()
+    numbers = np.zeros((20, 30, 1), "uint8")
+    numbers[5:15, 6:18] = 1
+    numbers = tf.io.encode_png(numbers).numpy()
+    from keras_cnns.data.samples import LabelImage
+
+    sample = Sample("a", picture, (20, 30), np.float32([[6, 5, 18, 15]]), np.int32([3]), np.array([False]),
+                    masks=LabelImage(numbers), segmentation=LabelImage(numbers, {0: 0, 1: 3}),
+                    keypoints=np.float32([[[6, 5, 2], [17, 14, 1], [0, 0, 0]]]))
+    batch, = batches.training([sample], (40, 60), 1, 1, 0, view=lambda size, canvas, boxes, seed: (
+        views.whole(size), True), pairs=((0, 1),))
+    np.testing.assert_array_equal(batch["boxes"][0], [[24, 10, 48, 30]])
+    mask = batch["masks"][0, 0].numpy()
+    assert mask[10:30, 24:48].all() and mask.sum() == 20 * 24
+    np.testing.assert_array_equal(batch["segmentation"][0], 3 * mask)
+    np.testing.assert_array_equal(batch["keypoints"][0, 0], [[26, 28, 1], [48, 10, 2], [0, 0, 0]])
+
+
+def test_colour_is_changed_after_the_view(samples):
+    grey = batches.training(samples, (32, 32), 4, 1, 0, colour=lambda image, seed: image * 0.0 + 7.0)
+    assert (next(iter(grey))["image"].numpy() == 7.0).all()
