@@ -12,6 +12,8 @@ import tempfile
 
 from keras_cnns.errors import InputError
 
+TILE = 240  # pixels, width of a picture on the sheet of `data check`
+
 
 def main(arguments=None):
     """Runs one command; returns the exit status."""
@@ -199,7 +201,6 @@ def _data(options):
 def _check(options):
     from keras_cnns import pictures
     from keras_cnns.data import named, report
-    from keras_cnns.data import samples as data_samples
 
     found = named.read(options.data, options.split, on_bad_sample="skip")
     good, told = report.report(found.samples[:options.limit], found.class_names, found.skipped)
@@ -209,30 +210,21 @@ def _check(options):
     for row in told.counts:
         table.add_row(*map(str, row))
     table.add_section()
-    table.add_row("all", *(str(sum(column)) for column in list(zip(*told.counts))[1:]))
+    sums = dict(zip(columns, map(sum, list(zip(*told.counts))[1:]))) | {"images": len(good)}
+    table.add_row("all", *(str(sums[name]) for name in columns))
     _print(table)
     print(f"Images: {told.sizes}.")
     for heading, lines in (
             ("broken", told.broken), ("of odd size", told.odd_sizes), ("tiny objects", told.tiny_objects),
-            ("duplicates", told.duplicates), ("classes without anything", told.unused)):
+            ("duplicates", told.duplicates), ("classes without anything", told.unused),
+            ("images without an annotation", named.unannotated(options.data))):
         print(f"{len(lines)} {heading}{':' * bool(lines)}", *lines[:20], sep="\n  ")
         if len(lines) > 20:
             print(f"  ... and {len(lines) - 20} more")
     if not good:
         raise InputError(f"{options.data}: no usable sample; repair the files above.")
-    tiles = []
-    for sample in good[::max(len(good) // 24, 1)][:24]:
-        image = data_samples.pixels(sample)
-        masks = data_samples.masks(sample) if sample.masks is not None else ()
-        image = pictures.overlay(image, masks, data_samples.segmentation(sample) if sample.segmentation else None)
-        names = found.class_names
-        picture = pictures.draw(image, sample.boxes, sample.labels, names, ignored=sample.ignored)
-        if sample.keypoints is not None:
-            pictures.dots(picture, sample.keypoints)
-        if sample.label is not None:
-            picture = pictures.draw(picture, [(0, 0, *picture.size)], [sample.label + 1], names)
-        tiles.append(picture)
-    sheet = pictures.sheet([tiles[i:i + 6] for i in range(0, len(tiles), 6)], width=240)
+    tiles = [_tile(sample, found.class_names) for sample in good[::max(len(good) // 24, 1)][:24]]
+    sheet = pictures.sheet([tiles[i:i + 6] for i in range(0, len(tiles), 6)], width=TILE)
     try:
         pathlib.Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
         sheet.save(options.sheet)
@@ -242,6 +234,27 @@ def _check(options):
     if told.broken and options.on_bad_sample == "stop":
         raise InputError(f"{options.data}: {len(told.broken)} broken samples; repair the files above, or leave them out "
                          "with --on-bad-sample skip.")
+
+
+def _tile(sample, names):
+    """A sample's picture with all that is told of it; drawn small, so that one can read it on the sheet."""
+    from PIL import Image
+
+    from keras_cnns import pictures
+    from keras_cnns.data import samples as data_samples
+
+    image = data_samples.pixels(sample)
+    masks = data_samples.masks(sample) if sample.masks is not None else ()
+    image = pictures.overlay(image, masks, data_samples.segmentation(sample) if sample.segmentation else None)
+    image = Image.fromarray(image)
+    picture = image.resize(pictures.fitted(image.size, TILE))
+    x, y = (new / old for new, old in zip(picture.size, image.size))
+    picture = pictures.draw(picture, sample.boxes * [x, y, x, y], sample.labels, names, ignored=sample.ignored)
+    if sample.keypoints is not None:
+        pictures.dots(picture, sample.keypoints * [x, y, 1])
+    if sample.label is not None:
+        picture = pictures.draw(picture, [(0, 0, *picture.size)], [sample.label + 1], names)
+    return picture
 
 
 def _convert(options):

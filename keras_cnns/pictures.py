@@ -68,10 +68,16 @@ def dots(picture, keypoints):
     return picture
 
 
+def fitted(size, width):
+    """The size `(width, height)` of a picture on a sheet, its proportions kept."""
+    scale = min(width / size[0], 2 * width / size[1])
+    return tuple(max(round(side * scale), 1) for side in size)
+
+
 def sheet(rows, titles=(), width=320):
-    """Pictures in rows of equal length, each `width` pixels wide, under column titles: a `PIL.Image`."""
+    """Pictures in rows, each `width` pixels wide, or less if it is then twice as high, under column titles: a `PIL.Image`."""
     font = ImageFont.load_default(16)
-    rows = [[p.resize((width, max(round(p.height * width / p.width), 1))) for p in row] for row in rows]
+    rows = [[p.resize(fitted(p.size, width)) for p in row] for row in rows]
     heights = [max(p.height for p in row) for row in rows]
     gap, head = 6, 26 if titles else 0
     canvas = Image.new("RGB", (max(len(row) for row in rows) * (width + gap) + gap,

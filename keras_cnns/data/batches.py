@@ -123,14 +123,18 @@ def batched(items, read, image_size, batch, seed, view=views.letterboxed_or_mirr
         chance = tf.stack([tf.constant(seed, tf.int64), place])
         image = images.opened(element["image"], element["name"])
         window, mirrored = view(tf.cast(image.size, tf.float32), canvas, element["boxes"], chance)
-        element = views.render({**element, "image": image}, window, canvas, mirrored, pairs, keep)
+        element, scale, shift = views.look({**element, "image": image}, window, canvas, mirrored)
         if colour:
-            element["image"] = colour(element["image"], tf.random.fold_in(chance, 9))  # dice of its own
-        element["labels"] = tf.where(element.pop("ignored"), -1, element["labels"])
-        return {key: value for key, value in element.items() if key not in ("name", "image_id")}
+            element["image"] = colour(element["image"], views.other(chance, 9))  # dice of its own
+        return {key: value for key, value in element.items() if key not in ("name", "image_id")}, scale, shift
 
-    elements = items.map(prepare, tf.data.AUTOTUNE, deterministic=True)
-    return one_thread_an_op(elements.batch(batch, drop_remainder=True).prefetch(2))
+    def finish(elements, scale, shift):  # of a batch at once, since many small ops an image take their time
+        elements = views.move(elements, scale, shift, tf.shape(elements["image"])[1:3], pairs, keep)
+        elements["labels"] = tf.where(elements.pop("ignored"), -1, elements["labels"])
+        return elements
+
+    elements = items.map(prepare, tf.data.AUTOTUNE, deterministic=True).batch(batch, drop_remainder=True)
+    return one_thread_an_op(elements.map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(2))
 
 
 def one_thread_an_op(elements):

@@ -63,7 +63,8 @@ def detection(root, split="train", class_names=None, shuffle=False, seed=0, on_b
       shuffle: another order, the same for the same seed and in every pass.
       The others as of `samples`.
     """
-    return sample_data.checked_dataset(samples(root, split, "instances", class_names, on_bad_sample, masks), shuffle, seed, on_bad_sample)
+    found = samples(root, split, "instances", class_names, on_bad_sample, masks)
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def keypoints(root, split="train", shuffle=False, seed=0, on_bad_sample="stop"):
@@ -72,7 +73,8 @@ def keypoints(root, split="train", shuffle=False, seed=0, on_bad_sample="stop"):
     As `detection`, with `keypoints` float32 `[G, J, 3]` (x, y, 0 unlabelled, 1 hidden or 2 visible), the numbers of the
     file. What the joints are called tells `joints`; COCO's are `KEYPOINTS`.
     """
-    return sample_data.checked_dataset(samples(root, split, "keypoints", on_bad_sample=on_bad_sample), shuffle, seed, on_bad_sample)
+    found = samples(root, split, "keypoints", on_bad_sample=on_bad_sample)
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def panoptic(root, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop"):
@@ -90,7 +92,8 @@ def segmentation(root, split="train", class_names=None, shuffle=False, seed=0, o
     good, skipped = samples(root, split, "panoptic", class_names, on_bad_sample=on_bad_sample)
     plain = Sample("", "")._asdict()
     kept = {key: plain[key] for key in ("boxes", "labels", "ignored", "masks", "details")}
-    return sample_data.checked_dataset(([sample._replace(**kept) for sample in good], skipped), shuffle, seed, on_bad_sample)
+    found = [sample._replace(**kept) for sample in good], skipped
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def samples(root, split="train", kind="instances", class_names=None, on_bad_sample="stop", masks=False):
@@ -114,23 +117,28 @@ def samples(root, split="train", kind="instances", class_names=None, on_bad_samp
     Raises:
       InputError: one line. What is wrong with the file as a whole is raised in any case.
     """
+    good, skipped, _ = read(root, split, kind, class_names, on_bad_sample, masks)
+    return good, skipped
+
+
+def read(root, split="train", kind="instances", class_names=None, on_bad_sample="stop", masks=False):
+    """As `samples`, and the names of the labels 1..K as a third result: a large file takes its time to be read twice."""
     data = _read(root, split, kind)
-    known = {each["name"]: label for label, each in enumerate(data.categories.values(), start=1)}
-    if class_names is not None:
-        known = {name: label for label, name in enumerate(class_names, start=1)}
+    names = [each["name"] for each in data.categories.values()] if class_names is None else list(class_names)
+    known = {name: label for label, name in enumerate(names, start=1)}
     labels = {number: known.get(each["name"]) for number, each in data.categories.items()}
     if kind == "panoptic" and len(known) > 254:
         raise InputError(f"{data.path}: {len(known)} classes, at most 254 can be told in a segmentation; "
                          "name fewer with class_names=")
     joints = _joint_count(data) if kind == "keypoints" else None
-    read = sample_data.attempt(_sample)
+    one = sample_data.attempt(_sample)
 
     def results():
         for number in range(len(data.images)):
-            yield read(data, number, kind, labels, masks, joints)
+            yield one(data, number, kind, labels, masks, joints)
         yield from data.strays
 
-    return sample_data.sift(results(), on_bad_sample)
+    return *sample_data.sift(results(), on_bad_sample), names
 
 
 def class_names(root, split="train", kind="instances"):

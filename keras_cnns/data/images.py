@@ -70,8 +70,8 @@ def decode(source, name, remedy="give a whole JPEG or PNG file"):
     """An image as RGB, uint8 `[H, W, 3]`, upright.
 
     Any of `FORMATS`, the first picture of a moving one. Grey is repeated in the three channels, CMYK converted, alpha
-    dropped, a palette looked up; of 16 bits a channel the upper 8 are taken. An EXIF orientation is applied, as
-    browsers and annotation tools do.
+    dropped, a palette looked up; of 16 bits a channel the upper 8 are taken, and of 32 bits none, since nobody says
+    which number is white. An EXIF orientation is applied, as browsers and annotation tools do.
 
     Args:
       source: path, or encoded bytes. name: what an error calls the image, and remedy: what it advises.
@@ -81,12 +81,14 @@ def decode(source, name, remedy="give a whole JPEG or PNG file"):
     """
     contents = read(source, name, remedy)
     image = header(contents, name, remedy)
+    if image.mode == "F" or (image.format, image.mode) == ("TIFF", "I"):
+        raise InputError(f"{name}: image of 32 bits a pixel, expected 8 or 16; save it as a PNG of 8")
     try:
         turn = image.getexif().get(ORIENTATION, 1)
         if image.format in ("JPEG", "MPO", "PNG"):  # as the ops of a SavedModel do, to the bit
             pixels = tf.io.decode_image(contents, channels=3, expand_animations=False).numpy()
             return turned(pixels, turn)
-        if image.mode.startswith("I;16"):
+        if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except tf.errors.OpError:
@@ -104,6 +106,8 @@ def upright_size(source, name, remedy="give a whole JPEG or PNG file"):
     """Height and width of an image as `decode` gives it, of which only the header is looked at; errors as of `decode`."""
     image = header(read(source, name, remedy), name, remedy)
     width, height = image.size
+    if image.format == "TIFF":  # of which some releases of Pillow give the upright size, others the stored one
+        width, height = image.tag_v2[256], image.tag_v2[257]
     try:
         turn = image.getexif().get(ORIENTATION, 1)
     except Exception as error:  # of a PNG, it reads the pixels
@@ -125,14 +129,20 @@ def turned(pixels, orientation):
 def labels(source, name, remedy="give a whole PNG file"):
     """An image whose pixels are numbers, not colours: grey level or palette index, `[H, W]` uint8, uint16 or int32.
 
-    A colour image gives `R + 256 G + 65536 B`, as COCO's panoptic files have it. Errors as of `decode`.
+    A colour image gives `R + 256 G + 65536 B`, as COCO's panoptic files have it. Errors as of `decode`, and images of
+    fractions or of other colours are one.
     """
     image = header(read(source, name, remedy), name, remedy)
+    if image.mode not in ("1", "L", "LA", "P", "I", "RGB", "RGBA") and not image.mode.startswith("I;16"):
+        raise InputError(f"{name}: label image of the mode {image.mode}, whose pixels are no numbers; save it as a PNG "
+                         "with a palette or in grey")
     try:
+        image = ImageOps.exif_transpose(image)
         if image.mode in ("RGB", "RGBA"):
             r, g, b = np.moveaxis(np.array(image.convert("RGB"), "int32"), -1, 0)
             return r + 256 * g + 65536 * b
-        return np.array(image.convert("L") if image.mode == "LA" else image) * 1  # * 1: of two colours, not bool
+        # Of two colours not bool, and of any byte order the machine's.
+        return np.array(image.convert("L") if image.mode == "LA" else image) * np.uint8(1)
     except Exception as error:
         raise InputError(f"{name}: image is truncated or corrupt ({error}); {remedy}") from None
 
@@ -153,8 +163,8 @@ def opened(image, name="image"):
       image: encoded, string `[]`, or pixels, uint8 `[H, W, 3]`. name: string `[]`, for errors.
 
     Returns:
-      `Opened`. What is no plain JPEG (another format, turned by EXIF, cut off) is decoded here and now by `decode`,
-      with its errors.
+      `Opened`. What is no plain JPEG (another format, turned by EXIF, cut off, too large) is decoded here and now by
+      `decode`, with its errors.
     """
     if image.dtype != tf.string:
         return Opened(contents=tf.constant(b""), pixels=tf.ensure_shape(image, [None, None, 3]),
@@ -164,12 +174,14 @@ def opened(image, name="image"):
         tf.strings.substr(image, tf.maximum(length - 2, 0), 2) == b"\xff\xd9") & (
         tf.size(tf.raw_ops.StringSplitV2(input=[tf.strings.substr(image, 0, 2**16)], sep="Exif").values) == 1)
 
+    shape = tf.cond(plain, lambda: tf.io.extract_jpeg_shape(image), lambda: tf.zeros([3], tf.int32))
+    plain &= tf.reduce_prod(tf.cast(shape[:2], tf.int64)) <= MAX_PIXELS
+
     def carefully():
         pixels = tf.numpy_function(lambda contents, name: decode(contents, os.fsdecode(name)), [image, name], tf.uint8)
         return tf.ensure_shape(pixels, [None, None, 3]), tf.shape(pixels)
 
-    pixels, shape = tf.cond(
-        plain, lambda: (tf.zeros([0, 0, 3], tf.uint8), tf.io.extract_jpeg_shape(image)), carefully)
+    pixels, shape = tf.cond(plain, lambda: (tf.zeros([0, 0, 3], tf.uint8), shape), carefully)
     return Opened(contents=image, pixels=pixels, size=tf.ensure_shape(shape, [3])[:2], plain=plain)
 
 

@@ -57,6 +57,12 @@ def detection(name, split="train", class_names=None, on_bad_sample="stop", progr
     return good, found.class_names, found.skipped + bad_images
 
 
+def unannotated(name):
+    """Paths of the images that no annotation belongs to. Only of `voc:PATH[:YEAR]`, others list what is theirs."""
+    kind, _, rest = name.partition(":")
+    return voc.unannotated(*_split_off(rest, str.isdigit)) if kind == "voc" else []
+
+
 def write(samples, name, class_names, split):
     """Writes samples as the kind of data that a name says: voc:PATH[:YEAR], coco:PATH[:SPLIT] or records:PATH.
 
@@ -92,8 +98,9 @@ def _voc(read):
 def _coco(kind):
     def data(rest, split, class_names, on_bad_sample):
         root, last = _split_off(rest, str.isidentifier)
-        names = list(class_names or coco.class_names(root, last or split, kind))
-        return _data(coco.samples(root, last or split, kind, names, on_bad_sample, masks=kind == "instances"), names)
+        masks = kind == "instances"
+        good, skipped, names = coco.read(root, last or split, kind, class_names, on_bad_sample, masks)
+        return Data(good, names, skipped)
     return data
 
 

@@ -38,7 +38,8 @@ def segmentation(images, labels, values=None, class_names=None, shuffle=False, s
       shuffle: another order, the same for the same seed and in every pass.
       The others as of `samples`.
     """
-    return sample_data.checked_dataset(samples(images, labels, values, class_names, on_bad_sample), shuffle, seed, on_bad_sample)
+    found = samples(images, labels, values, class_names, on_bad_sample)
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def samples(images, labels, values=None, class_names=None, on_bad_sample="stop"):

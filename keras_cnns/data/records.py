@@ -176,12 +176,8 @@ def samples(directory, split="train", class_names=None, on_bad_sample="stop"):
       InputError: one line.
     """
     found = _open(directory, split, class_names)
-    try:
+    with _naming_the_file(found):
         items = list(_in_turn(found).as_numpy_iterator())
-    except tf.errors.OpError:
-        for shard in range(len(found.paths)):
-            _counted(found, shard)  # says which
-        raise
     one = sample_data.attempt(functools.partial(_sample, found.form))
     return sample_data.sift(sample_data.in_parallel(one, items, "Reading records"), on_bad_sample)
 
@@ -741,6 +737,18 @@ def _counted(found, shard):
     return count
 
 
+@contextlib.contextmanager
+def _naming_the_file(found):
+    """TensorFlow's errors do not say in which of the files they arose."""
+    try:
+        yield
+    except (tf.errors.OpError, UnicodeDecodeError) as error:  # the latter: a message that shows the record
+        for shard in range(len(found.paths)):
+            _counted(found, shard)
+        raise InputError(f"{found.paths[0]}: its records, or those of the files beside it, are of another kind "
+                         f"({_reason(error)}); write them again") from None
+
+
 def _open(directory, split, class_names):
     """The files with what is known of their records."""
     found = _find(directory, split)
@@ -761,7 +769,7 @@ def _names_in_records(found):
     def parse(path, number, record):
         return path, number, tf.io.parse_single_example(record, spec)
 
-    try:
+    with _naming_the_file(found):
         for path, number, record in _in_turn(found).map(parse).as_numpy_iterator():
             where = f"{os.fsdecode(path)}: record {number + 1}"
             for numbers, (text, label) in zip(both, keys, strict=True):
@@ -773,11 +781,6 @@ def _names_in_records(found):
                     if numbers.setdefault(name, each) != each:
                         raise InputError(f"{where}: class {name!r} has the number {each}, before it was "
                                          f"{numbers[name]}; give class_names=")
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
-        for shard in range(len(found.paths)):
-            _counted(found, shard)
-        raise InputError(f"{found.paths[0]}: its records, or those of the files beside it, have class names or labels "
-                         f"of another kind ({_reason(error)}); write them again") from None
     numbers = both[0] or both[1]
     if len(set(numbers.values())) < len(numbers):
         raise InputError(f"{found.paths[0]}: two names for one number among {few(numbers)}; give class_names=")
@@ -789,7 +792,9 @@ def _names_in_records(found):
 def _peek(found):
     """What the first records have; of a label the Garden's classifiers, of a mask its detectors know."""
     fields = {"masks": False, "segmentation": False, "joints": None, "label": False, "present": False}
-    for path, number, record in _in_turn(found).take(PEEKED).as_numpy_iterator():
+    with _naming_the_file(found):
+        peeked = [record for _, _, record in _in_turn(found).take(PEEKED).as_numpy_iterator()]
+    for record in peeked:
         try:
             feature = tf.train.Example.FromString(record).features.feature
         except Exception:
@@ -1000,8 +1005,9 @@ def _read(form, record):
 
 
 def _text(*parts):
-    return tf.strings.join([part if isinstance(part, str) or getattr(part, "dtype", None) == tf.string
-                            else tf.strings.as_string(part) for part in parts])
+    parts = map(tf.convert_to_tensor, parts)
+    return tf.strings.join([part if part.dtype == tf.string else
+                            tf.strings.as_string(part, shortest=part.dtype.is_floating) for part in parts])
 
 
 def _fit(values, count):
@@ -1152,7 +1158,7 @@ def _sample(form, item):
         element, more = tf.nest.map_structure(lambda tensor: tensor.numpy(), _parser(form)(record))
         pngs = more["image/object/mask"] if form.masks and more["problem"] == b"" else []
         masks = [(tf.io.decode_png(png, channels=1).numpy()[..., 0] > 0).astype("uint8") for png in pngs]
-    except (tf.errors.OpError, UnicodeDecodeError) as error:  # the latter: a message that shows the record
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: cannot be read as a tf.train.Example of an image ({_reason(error)}); "
                          f"{REMEDY}") from None
     if more["problem"]:

@@ -105,6 +105,11 @@ def patch(window, boxes, seed, trials=50):
     return tf.where(tf.reduce_any(good), patches[tf.argmax(good)], window)
 
 
+def other(seed, number):
+    """A seed of its own for the next thing that chance decides. (`tf.random.fold_in` does that in a dozen ops.)"""
+    return tf.cast(seed, tf.int64) + [number * 1_000_003, 0]
+
+
 def coin(seed):
     """True every second time: bool `[]`."""
     return tf.random.stateless_uniform([], seed) < 0.5
@@ -129,18 +134,27 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
       uint8, are 0 beside the image, and the segmentation 255. Keypoints beside the canvas have visibility 0.
       Everything else in the element passes through.
     """
+    element, scale, shift = look(element, window, canvas, mirrored, padding)
+    return move(element, scale, shift, canvas, pairs, keep)
+
+
+def look(element, window, canvas, mirrored=False, padding=images.PADDING):
+    """The first half of `render`: what is made of pixels.
+
+    Returns:
+      the element with its image, masks and segmentation on the canvas, and whither an image's `(x, y)` goes:
+      `(x, y) * scale + shift`, float32 `[2]` each, exactly as the pixels were resized. A mirrored x has a negative scale.
+    """
     image = element["image"]
     if not isinstance(image, images.Opened):
         image = images.opened(image, element.get("name", "image"))
     static = None if tf.is_tensor(canvas) else tuple(canvas)
-    background = tf.broadcast_to(padding, [canvas[0], canvas[1], 3]) if static is None else np.broadcast_to(
-        np.float32(padding), (*static, 3))
     canvas = tf.cast(canvas, tf.int32)
-    unit, shown, rect = _visible(image.size, window, canvas)
+    unit, shown, rect = _visible(image, window, canvas)
     mirrored = tf.convert_to_tensor(mirrored)
 
-    def flipped(x):
-        return tf.cond(mirrored, lambda: tf.reverse(x, [1]), lambda: x)
+    def flipped(values):
+        return tf.cond(mirrored, lambda: tf.reverse(values, [1]), lambda: values)
 
     def stretched(values, method):  # [h, w, N] to the rectangle's size
         return method(images=values[None], size=(rect[2:] - rect[:2])[::-1], half_pixel_centers=True)[0]
@@ -153,47 +167,62 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
         return flipped(tf.pad(values, margin, constant_values=tf.constant(outside, tf.uint8)))
 
     pixels = stretched(tf.cast(images.cut(image, shown, unit), tf.float32), tf.raw_ops.ResizeBilinear)
-    out = dict(element, image=flipped(_paste(pixels, rect, tf.convert_to_tensor(background))))
+    covered = tf.reduce_all(rect == tf.concat([[0, 0], canvas[::-1]], 0))
+    pixels = tf.cond(covered, lambda: pixels, lambda: _paste(pixels, rect, _background(padding, static or canvas)))
+    out = dict(element, image=flipped(pixels))
     if "segmentation" in element:
         out["segmentation"] = numbers(element["segmentation"][..., None], IGNORED)[..., 0]
     if "masks" in element:
         masks = tf.transpose(element["masks"], (1, 2, 0))
-        masks = tf.cond(tf.size(masks) > 0, lambda: numbers(masks, 0), lambda: tf.zeros([*tf.unstack(canvas), 0], tf.uint8))
+        nothing = tf.zeros(tf.concat([canvas, [0]], 0), tf.uint8)
+        masks = tf.cond(tf.size(masks) > 0, lambda: numbers(masks, 0), lambda: nothing)
         out["masks"] = tf.transpose(masks, (2, 0, 1))
-    # From pixels of the image to pixels of the canvas, exactly as they were resized: x, y.
+    if static:
+        rows = element["masks"].shape[0] if "masks" in element else None
+        for key, shape in (("image", (*static, 3)), ("segmentation", static), ("masks", (rows, *static))):
+            if key in out:
+                out[key] = tf.ensure_shape(out[key], shape)
     scale = tf.cast(rect[2:] - rect[:2], tf.float32) / tf.cast(shown[2:] - shown[:2], tf.float32)
     shift = tf.cast(rect[:2], tf.float32) - tf.cast(shown[:2], tf.float32) * scale
-    sides = tf.cast(canvas[::-1], tf.float32)
     turn = tf.where(mirrored, [-1.0, 1.0], [1.0, 1.0])
-    scale, shift = scale * turn, shift * turn + tf.where(mirrored, [1.0, 0.0], [0.0, 0.0]) * sides
+    return out, scale * turn, shift * turn + tf.where(mirrored, [1.0, 0.0], [0.0, 0.0]) * tf.cast(
+        canvas[::-1], tf.float32)
+
+
+def move(element, scale, shift, canvas, pairs=(), keep="visible"):
+    """The second half of `render`, of an element or a batch of them: what is made of coordinates.
+
+    Args:
+      element: a dict of tensors `[...]` as of `render`. scale, shift: `[..., 2]`, of `look`. canvas, pairs, keep: as of
+        `render`.
+    """
+    out, sides = dict(element), tf.cast(canvas, tf.float32)[::-1]
     if "keypoints" in element:
-        points = element["keypoints"][..., :2] * scale + shift
+        points = element["keypoints"][..., :2] * scale[..., None, None, :] + shift[..., None, None, :]
         visible = element["keypoints"][..., 2:] * tf.cast(
             tf.reduce_all((points >= 0.0) & (points <= sides), -1, keepdims=True), tf.float32)
         points = tf.concat([points, visible], -1) * tf.cast(visible > 0, tf.float32)
         if pairs:
-            order = np.arange(points.shape[1])
+            order = np.arange(points.shape[-2])
             for left, right in pairs:
                 order[[left, right]] = right, left
-            points = tf.gather(points, tf.where(mirrored, order, np.arange(len(order))), axis=1)
+            mirrored = scale[..., None, None, :1] < 0
+            points = tf.where(mirrored, tf.gather(points, order, axis=-2), points)
         out["keypoints"] = points
     if "boxes" in element:
-        edges = tf.where(mirrored, [2, 1, 0, 3], [0, 1, 2, 3])  # left becomes right
-        boxes = tf.gather(element["boxes"], edges, axis=1) * tf.tile(scale, [2]) + tf.tile(shift, [2])
-        clipped = tf.clip_by_value(boxes, 0.0, tf.tile(sides, [2]))
-        stays = tf.reduce_all(clipped[:, 2:] > clipped[:, :2], -1)
+        corners = [element["boxes"][..., part] * scale[..., None, :] + shift[..., None, :]
+                   for part in (slice(2), slice(2, 4))]
+        start, end = tf.minimum(*corners), tf.maximum(*corners)
+        shown = tf.clip_by_value(start, 0.0, sides), tf.clip_by_value(end, 0.0, sides)
+        stays = tf.reduce_all(shown[1] > shown[0], -1)
         if keep == "center":
-            center = (boxes[:, :2] + boxes[:, 2:]) / 2
+            center = (start + end) / 2
             stays &= tf.reduce_all((center >= 0.0) & (center < sides), -1)
-        out["boxes"] = clipped
-        for key in ("boxes", "labels", "ignored", "masks", "keypoints"):
+        out["boxes"] = tf.concat(shown, -1)
+        for key in OBJECTS:
             if key in out:
-                seen = tf.reshape(stays, [-1, *[1] * (len(out[key].shape) - 1)])
+                seen = stays[(..., *[None] * (len(out[key].shape) - len(stays.shape)))]
                 out[key] = out[key] & seen if key == "ignored" else out[key] * tf.cast(seen, out[key].dtype)
-    if static:
-        for key, shape in (("image", (*static, 3)), ("segmentation", static), ("masks", (None, *static))):
-            if key in out:
-                out[key] = tf.ensure_shape(out[key], shape)
     return out
 
 
@@ -203,19 +232,19 @@ def without_padding(element):
     return {key: tf.boolean_mask(value, real) if key in OBJECTS else value for key, value in element.items()}
 
 
-def _visible(size, window, canvas):
+def _visible(image, window, canvas):
     """What of an image a window shows, and where.
 
     Returns:
-      the unit to decode in (an index into `images.UNITS`), int32 `[]`: the largest that is at most a pixel of the
-      canvas; the part of the image, in whole units, int32 `[4]`; and its place on the canvas, int32 `[4]`: a pixel or
-      more, even of a window that misses the image.
+      the unit to decode in (an index into `images.UNITS`), int32 `[]`: of a JPEG the largest that is at most a pixel of
+      the canvas; the part of the image, in whole units, int32 `[4]`; and its place on the canvas, int32 `[4]`: a pixel
+      or more, even of a window that misses the image.
     """
     sides = tf.cast(canvas[::-1], tf.float32)
     per_pixel = (window[2:] - window[:2]) / sides  # pixels of the image to one of the canvas: x, y
-    unit = tf.reduce_sum(tf.cast(tf.reduce_min(per_pixel) >= images.UNITS[1:], tf.int32))
+    unit = tf.reduce_sum(tf.cast(image.plain & (tf.reduce_min(per_pixel) >= images.UNITS[1:]), tf.int32))
     pixels = tf.gather(tf.constant(images.UNITS, tf.float32), unit)
-    limits = tf.math.ceil(tf.cast(size[::-1], tf.float32) / pixels)
+    limits = tf.math.ceil(tf.cast(image.size[::-1], tf.float32) / pixels)
     corners = tf.reshape(window, [2, 2]) / pixels  # start and end, of x and y
     corners = tf.stack([tf.floor(corners[0] + 1e-3), tf.math.ceil(corners[1] - 1e-3)])
     shown = _inside(corners, limits) * pixels
@@ -230,8 +259,15 @@ def _inside(corners, limits):
     return tf.maximum(corners, corners[:1] + room)
 
 
+def _background(colour, canvas):
+    """A canvas of one colour: a constant, if its size is known beforehand."""
+    if tf.is_tensor(canvas):
+        return tf.broadcast_to(tf.constant(colour), tf.concat([canvas, [3]], 0))
+    return tf.constant(np.broadcast_to(np.float32(colour), (*canvas, 3)))
+
+
 def _paste(values, rect, background):
-    """Background `[H, W, N]` with values `[h, w, N]` in a rectangle of it. Pieces are joined, since adding is slower."""
+    """Background `[H, W, 3]` with values `[h, w, 3]` in a rectangle of it: pieces joined, which is faster than adding."""
     x1, y1, x2, y2 = tf.unstack(rect)
     middle = tf.concat([background[y1:y2, :x1], values, background[y1:y2, x2:]], 1)
     return tf.concat([background[:y1], middle, background[y2:]], 0)
@@ -244,19 +280,19 @@ def letterboxed_or_mirrored(size, canvas, boxes, seed):
 
 def jittered(size, canvas, boxes, seed):
     """Standard scale jitter and mirroring."""
-    return jitter(size, canvas, seed), coin(tf.random.fold_in(seed, 1))
+    return jitter(size, canvas, seed), coin(other(seed, 1))
 
 
 def largely_jittered(size, canvas, boxes, seed):
     """Large scale jitter and mirroring."""
-    return jitter(size, canvas, seed, 0.1, 2.0), coin(tf.random.fold_in(seed, 1))
+    return jitter(size, canvas, seed, 0.1, 2.0), coin(other(seed, 1))
 
 
 def ssd(size, canvas, boxes, seed):
     """SSD's expansion, patch and mirroring; the patch is stretched to the canvas. Objects stay by `keep="center"`."""
-    return patch(expansion(size, seed), boxes, tf.random.fold_in(seed, 1)), coin(tf.random.fold_in(seed, 2))
+    return patch(expansion(size, seed), boxes, other(seed, 1)), coin(other(seed, 2))
 
 
 def inception(size, canvas, boxes, seed):
     """A random resized crop and mirroring: what classifiers are trained on since GoogLeNet."""
-    return random_resized(size, seed), coin(tf.random.fold_in(seed, 1))
+    return random_resized(size, seed), coin(other(seed, 1))

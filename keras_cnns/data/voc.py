@@ -80,27 +80,28 @@ def detection(root, year=None, split="train", class_names=None, shuffle=False, s
       shuffle: another order, the same for the same seed and in every pass.
       The others as of `samples`.
     """
-    return sample_data.checked_dataset(samples(root, year, split, class_names, on_bad_sample, masks), shuffle, seed, on_bad_sample)
+    found = samples(root, year, split, class_names, on_bad_sample, masks)
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def segmentation(root, year=None, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop",
                  masks=False):
     """As `detection`, with `segmentation` uint8 `[H, W]`; samples as of `segmentation_samples`."""
-    return sample_data.checked_dataset(segmentation_samples(root, year, split, class_names, on_bad_sample, masks), shuffle, seed,
-                    on_bad_sample)
+    found = segmentation_samples(root, year, split, class_names, on_bad_sample, masks)
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def classification(root, year=None, split="train", class_names=None, shuffle=False, seed=0, on_bad_sample="stop"):
     """As `detection`, with `present` int32 `[K]`; samples as of `classification_samples`."""
-    return sample_data.checked_dataset(classification_samples(root, year, split, class_names, on_bad_sample), shuffle, seed,
-                    on_bad_sample)
+    found = classification_samples(root, year, split, class_names, on_bad_sample)
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def classification_by_lists(root, year=None, split="train", class_names=None, shuffle=False, seed=0,
                             on_bad_sample="stop"):
     """As `classification`, from the lists of the classes; samples as of `classification_samples_by_lists`."""
-    return sample_data.checked_dataset(classification_samples_by_lists(root, year, split, class_names, on_bad_sample), shuffle, seed,
-                    on_bad_sample)
+    found = classification_samples_by_lists(root, year, split, class_names, on_bad_sample)
+    return sample_data.checked_dataset(found, shuffle, seed, on_bad_sample)
 
 
 def samples(root, year=None, split="train", class_names=None, on_bad_sample="stop", masks=False):

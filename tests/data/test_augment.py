@@ -100,8 +100,8 @@ def test_colours_stay_in_range(function):
 
 
 def test_each_of_ssds_distortions_comes_every_second_time_and_within_its_range():
-    # A colour far from black, white and grey, on which hue, saturation, and brightness and contrast show in the hue, the
-    # saturation and the value.
+    # A colour far from black, white and grey, of which the hue tells of hue, the saturation of saturation and
+    # brightness, the value of brightness and contrast.
     image = tf.constant([[[100.0, 120.0, 80.0]]])
     hue, saturation, value = np.moveaxis(np.array(many(
         lambda seed: tf.image.rgb_to_hsv(augment.photometric(image, seed) / 255)[0, 0], 2000)), -1, 0)
@@ -178,7 +178,7 @@ def test_a_right_angle_moves_pixels_to_pixels():
 
 
 @given(st.floats(-400, 400, width=32), st.integers(0, 99), st.sampled_from([None, (60, 60), (90, 130), (30, 50)]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_objects_turn_with_the_image(degrees, number, canvas):
     element = scene(50, 80, number)
     out = check_alignment(augment.rotate(element, degrees, canvas), 0)
@@ -234,37 +234,37 @@ def test_beside_the_image_is_the_padding_that_was_asked_for():
         assert not both["masks"][:, 0, 0].any()
 
 
-@given(SEEDS, st.integers(0, 99))
-@settings(max_examples=10, deadline=None)
-def test_objects_bend_with_the_image(seed, number):
-    element = scene(150, 200, number)
-    out = check_alignment(augment.elastic(element, seed, deviation=5.0), 0)
-    without_masks = {key: value for key, value in element.items() if key != "masks"}
-    hulls = numpy(augment.elastic(without_masks, seed, deviation=5.0))
-    for label, box in zip(out["labels"], out["boxes"]):
-        hull = hulls["boxes"][hulls["labels"] == label][0]
-        assert (hull[:2] <= box[:2] + 2).all() and (hull[2:] >= box[2:] - 2).all()
+def test_objects_bend_with_the_image():
+    for seed in range(4):
+        element = scene(120, 170, seed)
+        out = check_alignment(augment.elastic(element, (seed, 1), deviation=5.0), 0)
+        without_masks = {key: value for key, value in element.items() if key != "masks"}
+        hulls = numpy(augment.elastic(without_masks, (seed, 1), deviation=5.0))
+        for label, box in zip(out["labels"], out["boxes"]):
+            hull = hulls["boxes"][hulls["labels"] == label][0]
+            assert (hull[:2] <= box[:2] + 2).all() and (hull[2:] >= box[2:] - 2).all()
 
 
 def test_of_a_filled_rectangle_the_bent_box_is_the_bent_masks():
-    element = scene(250, 330, 3, ["rectangle"])
+    element = scene(200, 270, 3, ["rectangle"])
     without_masks = {key: value for key, value in element.items() if key != "masks"}
-    for i in range(5):
-        np.testing.assert_allclose(augment.elastic(without_masks, (i, 0))["boxes"],
-                                   augment.elastic(element, (i, 0))["boxes"], atol=2)
+    for i in range(3):
+        np.testing.assert_allclose(augment.elastic(without_masks, (i, 0), deviation=7.0)["boxes"],
+                                   augment.elastic(element, (i, 0), deviation=7.0)["boxes"], atol=2)
 
 
 def test_bent_keypoints_are_where_the_image_shows_their_place():
-    height, width = 320, 440
-    places = np.random.default_rng(0).uniform((60, 60), (width - 60, height - 60), (40, 2)).astype("float32")
-    points = tf.constant(np.concatenate([places, np.full((40, 1), 2)], 1)[None], tf.float32)
-    for out in many(lambda seed: augment.elastic({"image": coordinates(height, width), "keypoints": points}, seed), 20):
-        found, shows = out["keypoints"][0], out["image"]
-        assert (found[:, 2] == 2).mean() > 0.95
-        for place, (x, y, seen) in zip(places, found):
-            if seen and 1 < x < width - 1 and 1 < y < height - 1:
-                at = [scipy.ndimage.map_coordinates(shows[..., k], [[y - 0.5], [x - 0.5]], order=1)[0] for k in (0, 1)]
-                np.testing.assert_allclose(at, place, atol=0.1)
+    height, width = 200, 270
+    places = np.random.default_rng(0).uniform((30, 30), (width - 30, height - 30), (40, 2)).astype("float32")
+    element = {"image": coordinates(height, width),
+               "keypoints": tf.constant(np.concatenate([places, np.full((40, 1), 2)], 1)[None], tf.float32)}
+    for out in many(lambda seed: augment.elastic(element, seed, deviation=6.0), 8):
+        x, y, visible = out["keypoints"][0].T
+        assert (visible == 2).mean() > 0.95
+        inside = (visible > 0) & (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
+        for k in (0, 1):
+            shows = scipy.ndimage.map_coordinates(out["image"][..., k], [y - 0.5, x - 0.5], order=1)
+            np.testing.assert_allclose(shows[inside], places[inside, k], atol=0.1)
 
 
 def test_a_drawn_dot_moves_with_its_keypoint():
@@ -334,10 +334,10 @@ def test_images_without_objects_and_of_a_pixel_are_moved_too(height, width):
 def test_an_encoded_image_is_turned_like_its_pixels():
     element = scene(50, 80)
     encoded = {**element, "image": tf.io.encode_png(element["image"])}
+    want = augment.rotate(element, 30)
     for out in tf.data.Dataset.from_tensors(encoded).map(lambda element: augment.rotate(element, 30)):
-        for key, value in out.items():
-            np.testing.assert_allclose(value, augment.rotate(element, 30)[key], atol=1e-3) if key not in (
-                "name", "image_id") else None
+        for key in element.keys() - {"name", "image_id"}:
+            np.testing.assert_allclose(out[key], want[key], atol=1e-3)
 
 
 def test_an_empty_mask_leaves_its_object_the_hull_of_its_box():
@@ -351,9 +351,13 @@ def test_an_empty_mask_leaves_its_object_the_hull_of_its_box():
 
 def test_a_mosaic_keeps_objects_aligned():
     sizes = [(60, 90), (90, 60), (40, 200), (120, 80)]
-    elements = [scene(*size, i, ["rectangle"]) for i, size in enumerate(sizes)]
-    for out in tf.data.Dataset.range(25).map(lambda i: augment.mosaic(elements, (120, 170), tf.stack([i, i]))):
-        assert out["image"].shape == (120, 170, 3) and out["masks"].shape[1:] == (120, 170)
+    elements = [tf.data.Dataset.from_tensors(scene(*size, i, ["rectangle"])) for i, size in enumerate(sizes)]
+    seeds = tf.data.Dataset.range(12)
+    mosaics = tf.data.Dataset.zip(seeds, *(each.repeat() for each in elements)).map(
+        lambda i, *four: augment.mosaic(four, (120, 170), tf.stack([i, i])))
+    assert mosaics.element_spec["image"].shape == (120, 170, 3)
+    assert mosaics.element_spec["masks"].shape[1:] == (120, 170)
+    for out in mosaics:
         found = check_alignment(out, 2.5, blur=4)  # the smallest are enlarged three times
         assert len(found["labels"]) > 0
         assert (found["segmentation"] <= 6).all()  # no padding anywhere
@@ -386,16 +390,6 @@ def test_a_mosaics_keypoints_change_names_where_it_is_mirrored():
                 mirrored.append(shown[0] > shown[1])
                 np.testing.assert_allclose(sorted(shown), [40, 140], atol=8)
     assert 0 < np.mean(mirrored) < 1
-
-
-def test_a_mosaic_comes_out_of_a_pipeline():
-    elements = tf.data.Dataset.from_tensors(scene(50, 80)).repeat()
-    pipeline = tf.data.Dataset.zip((elements,) * 4).map(
-        lambda *four: augment.mosaic(four, (64, 96), (1, 2)), tf.data.AUTOTUNE).batch(2)
-    batch = next(iter(pipeline))
-    assert batch["image"].shape == (2, 64, 96, 3)
-    np.testing.assert_allclose(batch["image"][0], augment.mosaic([scene(50, 80)] * 4, (64, 96), (1, 2))["image"],
-                               atol=1e-3)
 
 
 def batch_of(count, seed=0):

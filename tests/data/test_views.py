@@ -130,17 +130,16 @@ def test_letterbox_is_that_of_images(height, width, canvas_height, canvas_width)
                views.letterbox((height, width), canvas), canvas)
     want, scale = images.letterbox(image, canvas)
     np.testing.assert_allclose(out["image"], want, atol=0.05)
-    # Seen at half its size and less, an image is looked at in units of some pixels, of which the last may lie half
-    # beside it.
-    exactly = 2 * canvas_height > height or 2 * canvas_width > width
-    np.testing.assert_allclose(out["boxes"], boxes * np.tile(scale, 2), atol=1e-3 if exactly else 1, rtol=1e-4)
+    np.testing.assert_allclose(out["boxes"], boxes * np.tile(scale, 2), atol=1e-3, rtol=1e-4)
 
 
 VIEWS = [views.letterboxed_or_mirrored, views.jittered, views.largely_jittered, views.ssd, views.inception]
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("size, canvas", [((90, 140), (150, 120)), ((200, 120), (100, 160))])
+@pytest.mark.parametrize("view, size, canvas", [
+    (views.letterboxed_or_mirrored, (200, 120), (100, 160)), (views.jittered, (90, 140), (150, 120)),
+    (views.largely_jittered, (90, 140), (150, 120)), (views.ssd, (90, 140), (150, 120)),
+    (views.inception, (200, 120), (100, 160))])
 def test_objects_stay_where_the_image_shows_them(view, size, canvas):
     elements = tf.data.Dataset.zip(tf.data.Dataset.range(12), tf.data.Dataset.from_tensor_slices(
         tf.nest.map_structure(lambda *x: np.stack(x), *(scene(*size, i) for i in range(12)))))
@@ -156,7 +155,7 @@ def test_objects_stay_where_the_image_shows_them(view, size, canvas):
         check_alignment(out, tolerance=1.0 + pixel, blur=2 + 2 * pixel)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [views.largely_jittered, views.ssd])
 def test_a_seed_decides_alone_on_any_number_of_threads(view):
     element = tensors(scene(60, 90))
 
@@ -166,15 +165,15 @@ def test_a_seed_decides_alone_on_any_number_of_threads(view):
 
     one, eight = (list(tf.data.Dataset.range(16).map(look, calls).as_numpy_iterator()) for calls in (1, 8))
     np.testing.assert_array_equal(one, eight)
-    different = len({image.tobytes() for image in one})
-    assert different == 2 if view is views.letterboxed_or_mirrored else different > 12
+    assert len({image.tobytes() for image in one}) > 8
 
 
 def test_a_drawn_dot_lands_where_its_keypoint_says():
     y, x = np.mgrid[:100, :160] + 0.5
     dot = 255 * np.exp(-((x - 71.3)**2 + (y - 40.6)**2) / 18)
-    element = {"image": np.repeat(dot[..., None], 3, 2).round().astype("uint8"), "boxes": np.float32([[0, 0, 160, 100]]),
-               "labels": np.int32([1]), "keypoints": np.float32([[[71.3, 40.6, 2]]])}
+    element = {"image": np.repeat(dot[..., None], 3, 2).round().astype("uint8"),
+               "boxes": np.float32([[0, 0, 160, 100]]), "labels": np.int32([1]),
+               "keypoints": np.float32([[[71.3, 40.6, 2]]])}
     for window in (0, 0, 160, 100), (20, 10, 120, 90), (-50, -30, 200, 120), (33, 11, 133, 100):
         for mirrored in (False, True):
             out = seen(element, window, (120, 150), mirrored, padding=(0.0, 0.0, 0.0))
@@ -229,7 +228,8 @@ def test_jitter_scales_within_its_range_and_crops_or_pads(canvas, low, high):
     factor = np.min(canvas / size)
     scale = canvas[1] / (x2 - x1) / factor
     np.testing.assert_allclose(canvas[0] / (y2 - y1) / factor, scale, rtol=1e-4)  # proportions are kept
-    assert low * 0.999 <= scale.min() < low + 0.05 * (high - low) and high - 0.05 * (high - low) < scale.max() <= high * 1.001
+    margin = 0.05 * (high - low)
+    assert low * 0.999 <= scale.min() < low + margin and high - margin < scale.max() <= high * 1.001
     wide, high_enough = x2 - x1 <= 500, y2 - y1 <= 375
     assert (x1[~wide] == 0).all() and (y1[~high_enough] == 0).all()  # padded below and right
     assert (x1 >= 0).all() and (x2[wide] < 500.1).all() and (y1 >= 0).all() and (y2[high_enough] < 375.1).all()
@@ -299,13 +299,13 @@ WINDOWS = [(0, 0, 170, 120), (16, 8, 136, 104), (13, 7, 120, 99), (41, 33, 50, 3
            (100, 60, 250, 300)]
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-def test_png_and_pixels_are_seen_alike(window):
+def test_png_and_pixels_are_seen_alike():
     pixels = picture()
-    png = {"image": encoded(pixels, format="PNG"), "name": "x"}
-    from_png = tf.data.Dataset.from_tensors(tensors(png)).map(
-        lambda element: views.render(element, tf.constant(window, tf.float32), (90, 110))["image"])
-    np.testing.assert_array_equal(next(iter(from_png)), seen({"image": pixels}, window, (90, 110))["image"])
+    png = tensors({"image": encoded(pixels, format="PNG"), "name": "x"})
+    from_png = tf.data.Dataset.from_tensor_slices(np.float32(WINDOWS)).map(
+        lambda window: views.render(png, window, (90, 110))["image"])
+    for window, found in zip(WINDOWS, from_png, strict=True):
+        np.testing.assert_array_equal(found, seen({"image": pixels}, window, (90, 110))["image"])
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
@@ -349,9 +349,12 @@ def test_a_shrunk_jpeg_has_its_objects_in_place(height, width, canvas_height, ca
     pixels[height // 3:, width // 4:] = 255
     boxes = np.float32([[width // 4, height // 3, width, height]])
     out = seen({"image": encoded(pixels, format="JPEG", quality=98, subsampling=0), "name": "x", "boxes": boxes,
-                "labels": np.int32([1])}, (0, 0, width, height), (canvas_height, canvas_width))
+                "labels": np.int32([1]), "masks": pixels[None, ..., 0]}, (0, 0, width, height),
+               (canvas_height, canvas_width))
     x, y = canvas_width / width, canvas_height / height
     np.testing.assert_allclose(out["boxes"], boxes * [x, y, x, y], atol=1.01)
+    if out["masks"].any():
+        np.testing.assert_allclose(extents(out["masks"][0]), out["boxes"][0], atol=2)
     bright = out["image"][..., 0] / 255
     np.testing.assert_allclose(bright.sum(), (out["boxes"][0, 2:] - out["boxes"][0, :2]).prod(),
                                atol=2 + 1.2 * (canvas_height + canvas_width))
