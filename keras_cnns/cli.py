@@ -99,7 +99,7 @@ def _parser():
     sub.set_defaults(command=_check)
     data(sub, "train", "data")
     sub.add_argument("--sheet", default="contact_sheet.png", metavar="FILE", help="the picture; default %(default)s")
-    text = "Write a data set in another form; nothing is lost."
+    text = "Write a data set in another form; what that form has no place for is refused."
     sub = actions.add_parser("convert", help=text, description=text)
     sub.set_defaults(command=_convert)
     data(sub, "train", "data")
@@ -168,7 +168,7 @@ def _table(title, *columns):
 def _print(table):
     import rich.console
 
-    rich.console.Console().print(table)
+    rich.console.Console(markup=False, emoji=False).print(table)  # of names as they are
 
 
 def _models(options):
@@ -261,9 +261,10 @@ def _convert(options):
     from keras_cnns.data import named
 
     samples, names, skipped = named.read(options.data, options.split, on_bad_sample=options.on_bad_sample)
-    named.write(samples[:options.limit], options.target, names, options.split)
-    print(f"{options.target}: {len(samples[:options.limit])} images written.")
-    for line in skipped:
+    samples = samples[:options.limit]
+    bad_images = named.write(samples, options.target, names, options.split, options.on_bad_sample)
+    print(f"{options.target}: {len(samples) - len(bad_images)} images written.")
+    for line in [*skipped, *bad_images]:
         print(f"skipped {line}", file=sys.stderr)
 
 

@@ -145,7 +145,7 @@ def warp(element, field, forward=None, padding=None):
 
     Returns:
       the same keys. image: float32 `[height, width, 3]`. Boxes are those of the moved masks; of an object without a
-      mask (or with an empty one), those around its moved box, clipped. Rows of which nothing is left are dropped.
+      mask (or with an empty one), those around its moved box, clipped. Rows of which nothing is left are zeros.
       Keypoints whose place the canvas does not show have visibility 0. Everything else in the element passes through.
     """
     pixels = _pixels(element)
@@ -183,7 +183,7 @@ def warp(element, field, forward=None, padding=None):
             boxes = tf.where(masked[:, None], _extents(out["masks"]), boxes)
         out["boxes"] = boxes
         stays = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], -1)
-        out.update({key: tf.boolean_mask(out[key], stays) for key in views.OBJECTS if key in out})
+        out = views.with_padding(out, stays)
     return out
 
 

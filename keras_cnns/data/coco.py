@@ -108,7 +108,8 @@ def samples(root, split="train", kind="instances", class_names=None, on_bad_samp
       on_bad_sample: "stop" raises at the first bad image or annotation, "skip" goes on without the image.
       masks: also read the instances' masks: polygons and run lengths of both kinds. An object without a mask is then
         an error, and so is a polygon of less than three points. Without this no segmentation is looked at, but where
-        a box is missing and is made of it. Panoptic samples have masks in any case.
+        a box is missing and is made of it; None: with masks where there is one, so that a file of boxes will do.
+        Panoptic samples have masks in any case.
 
     Returns:
       `(samples, skipped)`: a list of `Sample`, and one line on each that was skipped. An annotation of an image that
@@ -131,6 +132,8 @@ def read(root, split="train", kind="instances", class_names=None, on_bad_sample=
         raise InputError(f"{data.path}: {len(known)} classes, at most 254 can be told in a segmentation; "
                          "name fewer with class_names=")
     joints = _joint_count(data) if kind == "keypoints" else None
+    if masks is None:
+        masks = any(each.get("segmentation") for found in data.objects.values() for _, each in found)
     one = sample_data.attempt(_sample)
 
     def results():

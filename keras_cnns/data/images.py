@@ -178,7 +178,10 @@ def opened(image, name="image"):
     plain &= tf.reduce_prod(tf.cast(shape[:2], tf.int64)) <= MAX_PIXELS
 
     def carefully():
-        pixels = tf.numpy_function(lambda contents, name: decode(contents, os.fsdecode(name)), [image, name], tf.uint8)
+        def careful(contents, name):  # bytes in a graph, arrays of them outside
+            return decode(bytes(np.asarray(contents).item()), os.fsdecode(np.asarray(name).item()))
+
+        pixels = tf.numpy_function(careful, [image, name], tf.uint8)
         return tf.ensure_shape(pixels, [None, None, 3]), tf.shape(pixels)
 
     pixels, shape = tf.cond(plain, lambda: (tf.zeros([0, 0, 3], tf.uint8), shape), carefully)
@@ -222,8 +225,11 @@ def letterbox(image, size):
     given = tf.cast(tf.shape(image)[-3:-1], tf.float32)
     factor = tf.reduce_min(tf.cast(size, tf.float32) / given)
     inner = tf.clip_by_value(tf.cast(tf.round(given * factor), tf.int32), 1, size)
-    image = tf.image.resize(image, inner) - PADDING
-    margin = [[0, 0]] * (image.shape.rank - 3) + [[0, size[0] - inner[0]], [0, size[1] - inner[1]], [0, 0]]
-    canvas = tf.pad(image, margin) + PADDING
+    image = tf.image.resize(image, inner)
+    background = tf.constant(np.broadcast_to(np.float32(PADDING), (*canvas_size, 3)))
+    if image.shape.rank == 4:
+        background = tf.tile(background[None], [tf.shape(image)[0], 1, 1, 1])
+    beside, below = background[..., :inner[0], inner[1]:, :], background[..., inner[0]:, :, :]
+    canvas = tf.concat([tf.concat([image, beside], -2), below], -3)  # faster than to add the colour to a padded image
     canvas = tf.ensure_shape(canvas, (*image.shape[:-3], *canvas_size, 3))
     return canvas, (tf.cast(inner, tf.float32) / given)[::-1]

@@ -10,6 +10,8 @@ from keras_cnns.errors import InputError
 
 SYNTHETIC = 400            # pictures, unless the name says how many
 HELD_OUT = 1_000_000       # where the pictures of other splits than "train" begin
+# Fields of a sample that would be lost.
+NO_PLACE = {"voc": ("keypoints", "label"), "coco": ("segmentation", "label", "present"), "records": ()}
 
 
 class Data(NamedTuple):
@@ -63,22 +65,35 @@ def unannotated(name):
     return voc.unannotated(*_split_off(rest, str.isdigit)) if kind == "voc" else []
 
 
-def write(samples, name, class_names, split):
+def write(samples, name, class_names, split, on_bad_sample="stop"):
     """Writes samples as the kind of data that a name says: voc:PATH[:YEAR], coco:PATH[:SPLIT] or records:PATH.
+
+    Args:
+      on_bad_sample: at an image that cannot be read, "stop" or "skip"; every image is decoded once.
+
+    Returns:
+      one line on each sample left out.
 
     Raises:
       InputError: another kind, samples that it cannot hold, or a place where it cannot be written.
     """
     kind, _, rest = name.partition(":")
-    root, last = _split_off(rest, str.isdigit if kind == "voc" else str.isidentifier)
-    if kind == "voc" and rest:
-        voc.write(samples, root, class_names, last or "2012", split)
-    elif kind == "coco" and rest:
-        coco.write(samples, root, class_names, last or f"{split}2017")
-    elif kind == "records" and rest:
-        records.write(samples, rest, class_names, split)
-    else:
+    if kind not in NO_PLACE or not rest:
         raise InputError(f"Nothing is written as {name!r}. Accepted: voc:PATH[:YEAR], coco:PATH[:SPLIT], records:PATH.")
+    for field in NO_PLACE[kind]:
+        if any(getattr(sample, field) is not None for sample in samples):
+            raise InputError(f"{name}: that form has no place for the samples' {field}; write them as records:PATH")
+    if not class_names:
+        raise InputError(f"{name}: the classes have no names, only numbers; list them beside the data in labels.txt")
+    if kind == "records":
+        return records.write(samples, rest, class_names, split, on_bad_sample=on_bad_sample)[1]
+    root, last = _split_off(rest, str.isdigit if kind == "voc" else str.isidentifier)
+    good, skipped = data_samples.check(samples, on_bad_sample)
+    if kind == "voc":
+        voc.write(good, root, class_names, last or "2012", split)
+    else:
+        coco.write(good, root, class_names, last or f"{split}2017")
+    return skipped
 
 
 def _split_off(rest, is_last):
@@ -91,14 +106,14 @@ def _voc(read):
     def data(rest, split, class_names, on_bad_sample):
         root, year = _split_off(rest, str.isdigit)
         names = list(class_names or voc.class_names(root, year))
-        return _data(read(root, year, split, names, on_bad_sample), names)
+        return _data(read(root, year, split, names, on_bad_sample, masks=None), names)
     return data
 
 
 def _coco(kind):
     def data(rest, split, class_names, on_bad_sample):
         root, last = _split_off(rest, str.isidentifier)
-        masks = kind == "instances"
+        masks = None if kind == "instances" else False
         good, skipped, names = coco.read(root, last or split, kind, class_names, on_bad_sample, masks)
         return Data(good, names, skipped)
     return data
@@ -119,7 +134,7 @@ def _folder(root, split, class_names, on_bad_sample):
 def _fixed(read, names_of):
     """Data whose classes nobody can choose."""
     def data(rest, split, class_names, on_bad_sample):
-        names = list(names_of(rest))
+        names = list(names_of(rest, split))
         if class_names and list(class_names) != names:
             raise InputError(f"{rest or 'synthetic'}: has the classes {data_samples.few(names)}; the network knows "
                              f"others: {data_samples.few(class_names)}. Name data of its classes.")
@@ -137,7 +152,7 @@ def _tfds(rest, split, on_bad_sample):
     return tfds.samples(rest, split, on_bad_sample=on_bad_sample)
 
 
-def _tfds_classes(name):
+def _tfds_classes(name, split):
     for task in ("detection", "segmentation"):
         with contextlib.suppress(InputError):
             return tfds.class_names(name, task=task)
@@ -158,9 +173,9 @@ FORMS = {
     "records:PATH": _records,
     "folder:PATH": _folder,
     "small:PATH": _fixed(small.samples, small.class_names),  # MNIST's and CIFAR's files
-    "isbi:PATH": _fixed(pairs.isbi_samples, lambda root: pairs.ISBI_CLASSES),
-    "camvid:PATH": _fixed(pairs.camvid_samples, lambda root: pairs.CAMVID_CLASSES),
-    "mpii:PATH": _fixed(mpii.samples, mpii.class_names),
+    "isbi:PATH": _fixed(pairs.isbi_samples, lambda *_: pairs.ISBI_CLASSES),
+    "camvid:PATH": _fixed(pairs.camvid_samples, lambda *_: pairs.CAMVID_CLASSES),
+    "mpii:PATH": _fixed(mpii.samples, lambda *_: mpii.CLASSES),
     "tfds:NAME": _fixed(_tfds, _tfds_classes),
-    "synthetic[:N]": _fixed(_synthetic, lambda rest: synthetic.CLASSES),
+    "synthetic[:N]": _fixed(_synthetic, lambda *_: synthetic.CLASSES),
 }

@@ -24,6 +24,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -98,8 +99,8 @@ def write(samples, directory, class_names, split="train", shards=None, on_bad_sa
         raise InputError(f"{directory}: no samples to write as {split!r}; give at least one")
     old = _manifest(directory, split)
     count = shards or (old["shards"] if old and old["files"] else _shards(good))
-    if not 1 <= count <= len(good):
-        raise InputError(f"{count} shards of {len(good)} samples; give 1 to {len(good)}")
+    if not 1 <= count <= min(len(good), 99_999):
+        raise InputError(f"{count} shards of {len(good)} samples; give 1 to {min(len(good), 99_999)}")
     fields = _fields(good)
     ids = _source_ids(good)
     manifest = {
@@ -176,10 +177,15 @@ def samples(directory, split="train", class_names=None, on_bad_sample="stop"):
       InputError: one line.
     """
     found = _open(directory, split, class_names)
-    with _naming_the_file(found):
-        items = list(_in_turn(found).as_numpy_iterator())
     one = sample_data.attempt(functools.partial(_sample, found.form))
-    return sample_data.sift(sample_data.in_parallel(one, items, "Reading records"), on_bad_sample)
+
+    def results():
+        with _naming_the_file(found):
+            records = _in_turn(found).as_numpy_iterator()
+            while some := list(itertools.islice(records, BLOCK)):
+                yield from sample_data.in_parallel(one, some, "Reading records", progress=False)
+
+    return sample_data.sift(results(), on_bad_sample)
 
 
 def elements(directory, split="train", epochs=1, seed=0, shuffle=True, worker=0, workers=1, first=0, share=None,
@@ -244,13 +250,13 @@ def _sound(sample, names):
     boxes = np.asarray(sample.boxes)
     if boxes.shape != (count, 4) or np.shape(sample.ignored) != (count,):
         refuse(f"boxes {list(boxes.shape)} and ignored {list(np.shape(sample.ignored))} of {count} labels")
-    for number, (box, label) in enumerate(zip(boxes, sample.labels, strict=True), 1):
-        limits = np.array([*sample.size[::-1]] * 2)
-        if not (np.isfinite(box).all() and (box >= -1).all() and (box <= limits + 1).all()
-                and (np.minimum(box, limits)[2:] > np.maximum(box, 0)[:2]).all()):
-            refuse(f"object {number}: box {box.tolist()} is not in the image of {limits[0]} x {limits[1]} pixels")
+    limits = np.array([*sample.size[::-1]] * 2)
+    inside = ((boxes >= -1) & (boxes <= limits + 1)).all(1)
+    for i in np.flatnonzero(~(inside & (np.minimum(boxes, limits)[:, 2:] > np.maximum(boxes, 0)[:, :2]).all(1))):
+        refuse(f"object {i + 1}: box {boxes[i].tolist()} is not in the image of {limits[0]} x {limits[1]} pixels")
+    for label in sample.labels:
         if not 1 <= label <= len(names):
-            refuse(f"object {number}: label {label}, expected 1 to {len(names)}")
+            refuse(f"label {label}, expected 1 to {len(names)}")
     if not (isinstance(sample.details, dict) and isinstance(sample.about, dict)):
         refuse("details or about is no dict")
     for key, values in sample.details.items():
@@ -266,8 +272,10 @@ def _sound(sample, names):
             refuse(f"masks of the sizes {few(sizes)}, expected {count} of {list(sample.size)}")
     if sample.keypoints is not None:
         shape = np.shape(sample.keypoints)
-        if len(shape) != 3 or shape[0] != count or shape[2] != 3 or not np.isfinite(sample.keypoints).all():
-            refuse(f"keypoints {list(shape)} with or without numbers that are none, expected [{count}, J, 3]")
+        if len(shape) != 3 or shape[0] != count or shape[2] != 3:
+            refuse(f"keypoints {list(shape)}, expected [{count}, J, 3]")
+        if not np.isfinite(sample.keypoints).all() or not np.isin(sample.keypoints[..., 2], (0, 1, 2)).all():
+            refuse("keypoints that are no numbers, or visibilities that are not 0, 1 or 2")
     if sample.label is not None and not 0 <= sample.label < len(names):
         refuse(f"the image's label is {sample.label}, expected 0 to {len(names) - 1}")
     if sample.present is not None and np.shape(sample.present) != (len(names),):
@@ -303,8 +311,15 @@ def _source_ids(samples):
 
 def _shards(samples):
     """As many that a file has about 150 MB of images."""
-    total = sum(len(s.source) if isinstance(s.source, bytes) else os.path.getsize(s.source) for s in samples)
+    total = sum(len(s.source) if isinstance(s.source, bytes) else _stat(s.source).st_size for s in samples)
     return min(max(round(total / SHARD), 1), MOST_SHARDS, len(samples))
+
+
+def _stat(path):
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); {REMEDY}") from None
 
 
 def _fingerprint(settings, part):
@@ -315,7 +330,7 @@ def _fingerprint(settings, part):
         if isinstance(source, LabelImage):
             return [made_of(source.source), sorted((source.values or {}).items()), source.values is None, source.other]
         if isinstance(source, str):
-            told = os.stat(source)
+            told = _stat(source)
             return [os.path.basename(source), told.st_size, told.st_mtime_ns]
         return None if source is None else [made_of(mask["counts"]) for mask in source]
 
@@ -396,7 +411,10 @@ def _example(sample, source_id, names):
         features["keras_cnns/image_id"] = _bytes(source_id, sample.image_id)
     features |= _objects(sample, names)
     if sample.masks is not None:
-        masks = sample_data.masks(sample)
+        try:
+            masks = sample_data.masks(sample)
+        except ValueError as error:
+            raise InputError(f"{sample.name}: masks cannot be decoded ({error}); {REMEDY}") from None
         features["image/object/mask"] = _bytes(*map(_png, masks))
         if not isinstance(sample.masks, LabelImage):
             given = [_counts(mask) for mask in sample.masks]
@@ -573,13 +591,13 @@ class _Set(NamedTuple):
 
 
 def _folder(directory, split):
-    if not isinstance(split, str) or not re.fullmatch(r"[^/\\\0.][^/\\\0]*", split):
+    if not isinstance(split, str) or not re.fullmatch(r"[^/\\\0\n.][^/\\\0\n]*", split):
         raise InputError(f"split {split!r}: give a name without slashes that begins with no dot, such as 'train'")
     return os.path.abspath(os.path.expanduser(directory))
 
 
 def _names(class_names):
-    names = list(class_names)
+    names = list(class_names or [])
     if not names or len(set(names)) < len(names) or not all(
             isinstance(name, str) and name.strip() and _is_text(name) for name in names):
         raise InputError(f"class names {few(names) or 'none'}: give each class a name of its own")
@@ -624,7 +642,8 @@ def _is_manifest(found):
         return False
     names, fields, files = (found.get(key) for key in ("class_names", "fields", "files"))
     return (isinstance(names, list) and len(names) > 0 and all(isinstance(name, str) for name in names)
-            and whole(found.get("shards"), 1) and whole(found.get("samples"), found["shards"])
+            and whole(found.get("shards"), 1) and found["shards"] < 100_000
+            and whole(found.get("samples"), found["shards"])
             and whole(found.get("most_objects"), 1) and isinstance(files, dict) and all(map(is_file, files.values()))
             and isinstance(fields, dict) and fields.keys() == {"masks", "segmentation", "joints", "label", "present"}
             and (fields["joints"] is None or whole(fields["joints"], 0))
@@ -896,7 +915,7 @@ def _shuffled(items, chance):
 def _reader(form, rows=None):
     """Function of (path, number, record) to an element, in a graph, as of `samples.reader`."""
     def refuse(where, problem):
-        raise InputError(f"{os.fsdecode(where)}: {problem.decode()}; write it again, or read the others by samples("
+        raise InputError(f"{os.fsdecode(where)}: {os.fsdecode(problem)}; write it again, or read the others by samples("
                          "on_bad_sample='skip')")
 
     @tf.autograph.experimental.do_not_convert
@@ -1162,7 +1181,7 @@ def _sample(form, item):
         raise InputError(f"{where}: cannot be read as a tf.train.Example of an image ({_reason(error)}); "
                          f"{REMEDY}") from None
     if more["problem"]:
-        raise InputError(f"{where}: {more['problem'].decode(errors='replace')}; {REMEDY}")
+        raise InputError(f"{where}: {' '.join(os.fsdecode(more['problem']).split())}; {REMEDY}")
     segmentation = more["image/segmentation/class/encoded"]
     return Sample(
         os.fsdecode(element["image_id"]), element["image"], tuple(more["size"].tolist()), element["boxes"],

@@ -219,10 +219,16 @@ def move(element, scale, shift, canvas, pairs=(), keep="visible"):
             center = (start + end) / 2
             stays &= tf.reduce_all((center >= 0.0) & (center < sides), -1)
         out["boxes"] = tf.concat(shown, -1)
-        for key in OBJECTS:
-            if key in out:
-                seen = stays[(..., *[None] * (len(out[key].shape) - len(stays.shape)))]
-                out[key] = out[key] & seen if key == "ignored" else out[key] * tf.cast(seen, out[key].dtype)
+        out = with_padding(out, stays)
+    return out
+
+
+def with_padding(element, stays):
+    """An element, or a batch, in which the rows of objects that do not stay (bool `[..., G]`) are zeros."""
+    out = dict(element)
+    for key in element.keys() & set(OBJECTS):
+        seen = stays[(..., *[None] * (len(out[key].shape) - len(stays.shape)))]
+        out[key] = out[key] & seen if key == "ignored" else out[key] * tf.cast(seen, out[key].dtype)
     return out
 
 

@@ -116,7 +116,7 @@ def samples(root, year=None, split="train", class_names=None, on_bad_sample="sto
       class_names: labels 1..K in this order; by default those of `class_names(root)`.
       on_bad_sample: "stop" raises at the first bad annotation, "skip" goes on without.
       masks: with those of SegmentationObject, where object i has the number i + 1. Only images that have such a
-        file can be read so: those of "Segmentation/train" and the like.
+        file can be read so: those of "Segmentation/train" and the like. None: with them if all have.
 
     Returns:
       `(samples, skipped)`: a list of `Sample`, and one line on each that was skipped.
@@ -126,6 +126,7 @@ def samples(root, year=None, split="train", class_names=None, on_bad_sample="sto
     """
     home, names = _home_and_names(root, year, class_names)
     ids = _ids(home, "Main", split, names)
+    masks = _have_masks(home, ids) if masks is None else masks
     read = sample_data.attempt(_sample)
     return sample_data.sift((read(home, image_id, names, masks) for image_id in ids), on_bad_sample)
 
@@ -143,6 +144,7 @@ def segmentation_samples(root, year=None, split="train", class_names=None, on_ba
     """
     home, names = _home_and_names(root, year, class_names)
     ids = _ids(home, "Segmentation", split, names)
+    masks = _have_masks(home, ids) if masks is None else masks
     read = sample_data.attempt(lambda image_id: _segmented(home, image_id, names, masks))
     return sample_data.sift(sample_data.in_parallel(read, ids, "Reading label images"), on_bad_sample)
 
@@ -463,6 +465,12 @@ def _check_labels(numbers, classes, name):
         raise InputError(f"{name}: label {wrong[0]}, expected 0 to {classes} (there are {classes} classes) and {VOID} "
                          f"for ignored; list all classes in labels.txt{colours}, or {REMEDY}")
     return numbers
+
+
+def _have_masks(home, ids):
+    """Whether there are masks of all images, and objects that they are of."""
+    return all(os.path.isfile(home.path / "SegmentationObject" / f"{image_id}.png")
+               and os.path.isfile(home.annotations / f"{image_id}.xml") for image_id in ids)
 
 
 def _label_file(home, folder, image_id):

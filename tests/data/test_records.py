@@ -183,7 +183,7 @@ def awkward(draw, index):
         about=draw(st.dictionaries(st.text(max_size=3), anything, max_size=3)))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_awkward_samples_come_back_to_the_bit(tmp_path_factory, data):
     samples = [data.draw(awkward(i)) for i in range(data.draw(st.integers(1, 3)))]
@@ -516,7 +516,7 @@ def test_a_file_that_changed_is_another_sample(tmp_path):
 
 
 def test_shards_are_about_150_megabytes(monkeypatch):
-    monkeypatch.setattr(os.path, "getsize", lambda path: 160_000)
+    monkeypatch.setattr(records, "_stat", lambda path: os.stat_result([160_000] * 10))
     assert records._shards([Sample("", "a.jpg")] * 118_287) == round(118_287 * 160_000 / 150e6)
     assert records._shards([Sample("", "a.jpg")] * 3) == 1
     assert records._shards([Sample("", "a.jpg")] * 2_000_000) == 512
@@ -539,6 +539,7 @@ def test_bad_samples_stop_the_writing_or_are_left_out_and_listed(tmp_path):
         "cannot be written as JSON": whole._replace(details={"odd": [object()]}),
         "a key that is no string": whole._replace(about={1: 2}),
         "keypoints [1, 2, 2]": whole._replace(keypoints=np.zeros((1, 2, 2), "float32")),
+        "visibilities that are not 0, 1 or 2": whole._replace(keypoints=np.full((1, 2, 3), 3, "float32")),
         "masks of the sizes [20, 31]": whole._replace(masks=[rle(0, 0, 1, 1, width=31)]),
         "label is 3, expected 0 to 2": whole._replace(label=3),
         "present [2]": whole._replace(present=np.array([1, 1])),
@@ -547,6 +548,8 @@ def test_bad_samples_stop_the_writing_or_are_left_out_and_listed(tmp_path):
     for expected, sample in bad.items():
         stops(lambda: records.write([whole, sample], tmp_path / "stop", NAMES, progress=False), expected)
     assert not (tmp_path / "stop").exists()
+    odd = whole._replace(masks=[{"size": [20, 30], "counts": bytes(range(200, 230))}])
+    stops(lambda: records.write([odd], tmp_path / "odd", NAMES, progress=False), "masks cannot be decoded")
     _, skipped = records.write([whole, *bad.values(), whole._replace(image_id="c")], tmp_path / "skip", NAMES,
                                on_bad_sample="skip", progress=False)
     assert len(skipped) == len(bad) and all(any(text in line for line in skipped) for text in bad)
@@ -559,6 +562,7 @@ def test_wrong_calls_of_write_are_told(tmp_path):
     stops(lambda: write(numbered(3), tmp_path, names(3), shards=4), "4 shards of 3 samples")
     stops(lambda: write(numbered(3), tmp_path, names(3), split="../up"), "'../up'", "without slashes")
     stops(lambda: write(numbered(3), tmp_path, ["a", "a", "b"]), "class names a, a, b")
+    stops(lambda: write(numbered(3), tmp_path, None), "class names none")
     stops(lambda: write(numbered(2) + [rich()], tmp_path, NAMES), "write them to two splits")
     (tmp_path / "file").write_text("")
     stops(lambda: write(numbered(3), tmp_path / "file" / "set", names(3)), "Not a directory")
@@ -597,7 +601,7 @@ def one(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("shards, workers, shuffle", [(8, 2, True), (5, 3, True), (1, 4, True), (5, 2, False)])
+@pytest.mark.parametrize("shards, workers, shuffle", [(5, 3, True), (1, 2, True), (5, 2, False)])
 def test_workers_share_nothing_and_have_all_in_every_epoch(hundred, shards, workers, shuffle):
     share = 100 // workers
     parts = [labels(records.elements(hundred / str(shards), epochs=2, seed=3, shuffle=shuffle, worker=w,
@@ -609,12 +613,12 @@ def test_workers_share_nothing_and_have_all_in_every_epoch(hundred, shards, work
 
 
 def test_a_stream_that_starts_in_the_midst_gives_exactly_the_rest(hundred):
-    for options in ({"shuffle": False}, {"seed": 2, "worker": 1, "workers": 3, "share": 30}):
+    for first, options in ((144, {"shuffle": False}), (44, {"seed": 2, "worker": 1, "workers": 3, "share": 30})):
         whole, places = run(records.elements(hundred / "8", epochs=3, **options))
         assert len(set(places)) == len(places)
-        for first in (44, 1000):
-            rest = records.elements(hundred / "8", epochs=3, first=first, **options)
-            assert run(rest) == (whole[first:], places[first:])
+        rest = records.elements(hundred / "8", epochs=3, first=first, **options)
+        assert run(rest) == (whole[first:], places[first:])
+    assert run(records.elements(hundred / "8", epochs=3, first=1000)) == ([], [])
 
 
 def test_what_is_passed_over_is_not_decoded(hundred, monkeypatch):
@@ -647,7 +651,7 @@ def test_the_order_follows_from_the_seed_alone(hundred):
     assert first != order(seed=2) and first[:100] != first[100:]
 
 
-@pytest.mark.parametrize("shards", [1, 5, 8])
+@pytest.mark.parametrize("shards", [1, 8])
 def test_sorted_sets_are_shuffled_about_as_well_as_by_a_permutation(hundred, shards, monkeypatch):
     # Of a permutation of n the mean displacement is n / 3, and places before and after do not go together. The block
     # is made small against the set, as it is with real ones.
@@ -696,16 +700,22 @@ def test_batches_are_those_of_samples_of_the_same_order(tmp_path):
 
 
 def test_rows_of_objects_are_as_many_as_one_asks_for(one):
+    element, _ = next(iter(records.elements(one)))
     for rows in (2, 4):
-        batch = next(iter(records.training(one, "train", (8, 8), 1, 1, 0, rows=rows)))
-        assert batch["boxes"].shape == (1, rows, 4) and batch["masks"].shape == (1, rows, 8, 8)
-        assert batch["labels"].numpy()[0, 3:].tolist() == [0] * (rows - 3)
+        found = records._with_rows(dict(element), rows)
+        for key in ("boxes", "labels", "ignored", "masks", "keypoints"):
+            assert len(found[key]) == rows and found[key].dtype == element[key].dtype
+            np.testing.assert_array_equal(found[key][:3], element[key][:rows])
+            assert not found[key][3:].numpy().any()
 
 
-def test_a_remainder_is_filled_up_for_all_workers_alike_and_a_run_goes_on_at_any_step(hundred):
+def test_a_remainder_is_filled_up_for_all_workers_alike_and_a_run_goes_on_at_any_step(hundred, monkeypatch):
+    monkeypatch.setattr(batches, "batched", lambda items, read, size, batch, seed: items.map(
+        lambda item, place: read(item)["label"]).batch(batch, drop_remainder=True))
+
     def part(worker, first_step=0):
-        return np.concatenate([batch["label"] for batch in records.training(
-            hundred / "8", "train", (1, 1), 7, 2, 0, first_step, worker=worker, workers=2, remainder="pad")])
+        return np.concatenate(list(records.training(
+            hundred / "8", "train", (1, 1), 7, 2, 0, first_step, worker=worker, workers=2, remainder="pad")))
 
     parts = part(0), part(1)
     assert [len(each) for each in parts] == [2 * 8 * 7] * 2
