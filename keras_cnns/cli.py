@@ -18,6 +18,8 @@ TILE = 240  # pixels, width of a picture on the sheet of `data check`
 def main(arguments=None):
     """Runs one command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    with contextlib.suppress(AttributeError):  # names of files need not be text that can be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if options.command is not _query:  # a client needs no TensorFlow
             import_tensorflow()
