@@ -2,12 +2,14 @@
 
     python tools/benchmark_data.py FOLDER [--repeat 10] [--rounds 5]
 
-FOLDER holds JPEG files, at any depth. Every pipeline reads the same files on the same threads; rounds take turns, and
+FOLDER holds JPEG files, at any depth. Decoding alone is measured twice: as a loop over `tf.io.decode_jpeg` on threads,
+and in tf.data, which is the faster. Every pipeline reads the same files, with a thread a core; rounds take turns, and
 the median of their ratios is what counts. At the end, the memory of the process over 20 epochs. Needs the extra
-"test" (keras-cv).
+"test" (keras-cv, psutil).
 """
 
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import statistics
@@ -47,6 +49,14 @@ def read(folder):
 def bare(samples, repeat):
     paths = tf.data.Dataset.from_tensor_slices([s.source for s in samples]).repeat(repeat)
     return paths.map(lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3), AUTOTUNE).prefetch(2)
+
+
+def loop(samples, repeat):
+    def decode(sample):
+        return tf.io.decode_jpeg(tf.io.read_file(sample.source), channels=3)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(decode, samples * repeat)
 
 
 def ours(size, view, colour=None):
@@ -103,18 +113,18 @@ def main():
     options = parser.parse_args()
     samples = read(options.folder)
     count = len(samples) * options.repeat
-    print(f"{len(samples)} images, {os.cpu_count()} cores, TensorFlow {tf.__version__}; images a second, median of "
-          f"{options.rounds} rounds of {count}")
+    print(f"{len(samples)} images, {os.cpu_count()} cores, TensorFlow {tf.__version__}; images a second, medians of "
+          f"{options.rounds} rounds of {count}: decoding alone in a loop on threads and in tf.data, and all of it")
     for name, (mine, theirs) in PIPELINES.items():
         rates = []
         rate(mine(samples, 1), 1)  # traced, and the files are in memory
         for _ in range(options.rounds):
-            rates.append((rate(bare(samples, options.repeat), count), rate(mine(samples, options.repeat), count),
-                          rate(theirs(samples, options.repeat), count) if theirs else np.nan))
-        loop, own, peer = (statistics.median(column) for column in zip(*rates))
-        share = statistics.median(r[1] / r[0] for r in rates)
-        print(f"{name}: bare decoding {loop:.0f}, this {own:.0f} ({share:.0%} of it)"
-              + (f", keras-cv {peer:.0f}" if theirs else ""), flush=True)
+            rates.append([rate(each(samples, options.repeat), count)
+                          for each in (loop, bare, mine, theirs) if each is not None])
+        medians = [statistics.median(column) for column in zip(*rates)]
+        shares = [statistics.median(row[2] / row[i] for row in rates) for i in range(2)]
+        print(f"{name}: loop {medians[0]:.0f}, tf.data {medians[1]:.0f}, this {medians[2]:.0f} ({shares[0]:.0%} and "
+              f"{shares[1]:.0%} of them)" + (f", keras-cv {medians[3]:.0f}" if theirs else ""), flush=True)
     process = psutil.Process()
     memory = []
     for _ in range(20):

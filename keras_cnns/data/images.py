@@ -22,6 +22,9 @@ PADDING = (123.675, 116.28, 103.53)
 MAX_PIXELS = 2**26  # 8192 x 8192, 200 MB decoded; a larger image is refused before it is decoded
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 ORIENTATION = 0x0112  # EXIF's tag
+# Its entry of one 16-bit number, 1, and how EXIF begins if its directory is what follows; in both orders of bytes.
+EXIF_STARTS = (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08")
+UPRIGHT = (b"\x12\x01\x03\x00\x01\x00\x00\x00\x01\x00", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x01")
 
 # Pillow warns of large images at a limit above ours, by which they are refused anyway.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -82,7 +85,7 @@ def decode(source, name, remedy="give a whole JPEG or PNG file"):
     contents = read(source, name, remedy)
     image = header(contents, name, remedy)
     if image.mode == "F" or (image.format, image.mode) == ("TIFF", "I"):
-        raise InputError(f"{name}: image of 32 bits a pixel, expected 8 or 16; save it as a PNG of 8")
+        raise InputError(f"{name}: image of 32 bits a pixel, expected 8 or 16; save it as a PNG of 8, or {remedy}")
     try:
         turn = image.getexif().get(ORIENTATION, 1)
         if image.format in ("JPEG", "MPO", "PNG"):  # as the ops of a SavedModel do, to the bit
@@ -103,7 +106,7 @@ def orientation(source):
 
 
 def upright_size(source, name, remedy="give a whole JPEG or PNG file"):
-    """Height and width of an image as `decode` gives it, of which only the header is looked at; errors as of `decode`."""
+    """Height and width of an image as `decode` gives it, from its header; errors as of `decode`."""
     image = header(read(source, name, remedy), name, remedy)
     width, height = image.size
     if image.format == "TIFF":  # of which some releases of Pillow give the upright size, others the stored one
@@ -135,7 +138,7 @@ def labels(source, name, remedy="give a whole PNG file"):
     image = header(read(source, name, remedy), name, remedy)
     if image.mode not in ("1", "L", "LA", "P", "I", "RGB", "RGBA") and not image.mode.startswith("I;16"):
         raise InputError(f"{name}: label image of the mode {image.mode}, whose pixels are no numbers; save it as a PNG "
-                         "with a palette or in grey")
+                         f"with a palette or in grey, or {remedy}")
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("RGB", "RGBA"):
@@ -169,23 +172,40 @@ def opened(image, name="image"):
     if image.dtype != tf.string:
         return Opened(contents=tf.constant(b""), pixels=tf.ensure_shape(image, [None, None, 3]),
                       size=tf.shape(image)[:2], plain=tf.constant(False))
-    length = tf.strings.length(image)
-    plain = (tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff") & (
-        tf.strings.substr(image, tf.maximum(length - 2, 0), 2) == b"\xff\xd9") & (
-        tf.size(tf.raw_ops.StringSplitV2(input=[tf.strings.substr(image, 0, 2**16)], sep="Exif").values) == 1)
-
+    end = tf.maximum(tf.strings.length(image) - 2, 0)
+    plain = (tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff") & (tf.strings.substr(image, end, 2) == b"\xff\xd9")
+    plain &= _upright(tf.strings.substr(image, 0, 2**16))
     shape = tf.cond(plain, lambda: tf.io.extract_jpeg_shape(image), lambda: tf.zeros([3], tf.int32))
     plain &= tf.reduce_prod(tf.cast(shape[:2], tf.int64)) <= MAX_PIXELS
 
     def carefully():
         def careful(contents, name):  # bytes in a graph, arrays of them outside
-            return decode(bytes(np.asarray(contents).item()), os.fsdecode(np.asarray(name).item()))
+            # As objects: numpy's own kind of string loses the zeros at its end.
+            contents, name = (np.asarray(each, object).item() for each in (contents, name))
+            return decode(contents, os.fsdecode(name))
 
         pixels = tf.numpy_function(careful, [image, name], tf.uint8)
         return tf.ensure_shape(pixels, [None, None, 3]), tf.shape(pixels)
 
     pixels, shape = tf.cond(plain, lambda: (tf.zeros([0, 0, 3], tf.uint8), shape), carefully)
     return Opened(contents=image, pixels=pixels, size=tf.ensure_shape(shape, [3])[:2], plain=plain)
+
+
+def _upright(head):
+    """Whether the head of a JPEG has no EXIF, or one whose first directory tells no turn: bool `[]`."""
+    parts = _split(head, b"Exif\0\0")
+
+    def tells_none():
+        directory = tf.strings.substr(parts[1], 0, 512)
+        is_first = tf.reduce_any([tf.strings.substr(directory, 0, 8) == start for start in EXIF_STARTS])
+        untold = tf.reduce_all([tf.size(_split(directory, entry[:2])) == 1 for entry in UPRIGHT])
+        return (is_first & untold) | tf.reduce_any([tf.size(_split(directory, entry)) > 1 for entry in UPRIGHT])
+
+    return tf.cond(tf.size(parts) == 1, lambda: True, tells_none)
+
+
+def _split(text, separator):
+    return tf.raw_ops.StringSplitV2(input=[text], sep=separator).values
 
 
 UNITS = (1, 2, 4, 8)  # pixels to a side that libjpeg can average while it decodes
