@@ -234,8 +234,8 @@ def _check(options):
         raise InputError(f"{options.sheet}: cannot be written ({error}); name a .png file elsewhere.") from None
     print(f"{options.sheet}: {len(tiles)} of the images.")
     if told.broken and options.on_bad_sample == "stop":
-        raise InputError(f"{options.data}: {len(told.broken)} broken samples; repair the files above, or leave them out "
-                         "with --on-bad-sample skip.")
+        raise InputError(f"{options.data}: {len(told.broken)} broken samples; repair the files above, or leave them "
+                         "out with --on-bad-sample skip.")
 
 
 def _tile(sample, names):

@@ -75,7 +75,7 @@ def fitted(size, width):
 
 
 def sheet(rows, titles=(), width=320):
-    """Pictures in rows, each `width` pixels wide, or less if it is then twice as high, under column titles: a `PIL.Image`."""
+    """Pictures in rows, `width` pixels wide or up to twice as high, under column titles: a `PIL.Image`."""
     font = ImageFont.load_default(16)
     rows = [[p.resize(fitted(p.size, width)) for p in row] for row in rows]
     heights = [max(p.height for p in row) for row in rows]

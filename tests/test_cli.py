@@ -1,5 +1,7 @@
 """The command line as its user meets it: what it does, and one line where it cannot."""
 
+import io
+import os
 import pathlib
 import subprocess
 import sys
@@ -52,10 +54,68 @@ def test_models_are_listed(capsys):
     assert "resnet18" in output and "resnet101" in output and "plain18" not in output
 
 
-def test_data_are_counted(capsys, voc):
-    assert cli.main(["data", "--data", f"voc:{voc}"]) == 0
+def test_data_are_counted_and_drawn(capsys, voc, tmp_path):
+    assert cli.main(["data", "check", f"voc:{voc}", "--sheet", str(tmp_path / "sheet.png")]) == 0
     output = capsys.readouterr().out
-    assert "6 images" in output and all(name in output for name in synthetic.CLASSES)
+    assert "6 good images, 0 broken samples" in " ".join(output.split())
+    assert all(name in output for name in synthetic.CLASSES) and f"{tmp_path / 'sheet.png'}: 6 of the images." in output
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == 6 * 246 + 6
+
+
+def test_the_sheet_lies_in_the_working_folder(capsys, monkeypatch, tmp_path, voc):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["data", "check", f"voc:{voc}:2012", "--split", "val", "--limit", "3"]) == 0
+    assert "3 good images" in " ".join(capsys.readouterr().out.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["contact_sheet.png"]
+
+
+def test_data_are_converted(capsys, voc, tmp_path):
+    assert cli.main(["data", "convert", f"voc:{voc}", f"coco:{tmp_path / 'coco'}", "--limit", "4"]) == 0
+    assert f"coco:{tmp_path / 'coco'}: 4 images written." in capsys.readouterr().out
+    assert len(list((tmp_path / "coco/train2017").iterdir())) == 4
+    assert "is there already" in refused(capsys, "data", "convert", f"voc:{voc}", f"coco:{tmp_path / 'coco'}")
+    assert "Accepted: voc:PATH" in refused(capsys, "data", "convert", f"voc:{voc}", tmp_path / "new")
+    assert "Accepted: voc:PATH" in refused(capsys, "data", "convert", tmp_path, f"coco:{tmp_path / 'new'}")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_broken_image_stops_the_conversion_or_is_left_out(capsys, tmp_path):
+    root = synthetic.write_voc(tmp_path / "VOCdevkit", train=3, val=1)
+    image = sorted(root.rglob("*.jpg"))[0]
+    image.write_bytes(image.read_bytes()[:500])
+    (root / f"VOC2012/Annotations/{sorted(root.rglob('*.jpg'))[1].stem}.xml").write_text("words")
+    for kind in ("voc", "coco", "records"):
+        call = ["data", "convert", f"voc:{root}", f"{kind}:{tmp_path / kind}"]
+        assert "no XML" in refused(capsys, *call)
+        assert cli.main([*call, "--on-bad-sample", "skip"]) == 0
+        output = capsys.readouterr()
+        assert f"{tmp_path / kind}: 1 images written." in output.out
+        assert output.err.count("skipped") == 2 and image.name in output.err
+
+
+def test_what_would_be_lost_is_not_converted(capsys, tmp_path):
+    Image.new("RGB", (60, 50)).save(tmp_path / "a.png")
+    (tmp_path / "labels.tsv").write_text("a.png\t3\n")
+    for target in (f"voc:{tmp_path / 'x'}", f"coco:{tmp_path / 'x'}"):
+        assert "no place for the samples' label" in refused(capsys, "data", "convert", f"folder:{tmp_path}", target)
+    assert "labels.txt" in refused(capsys, "data", "convert", f"folder:{tmp_path}", f"records:{tmp_path / 'x'}")
+    assert not (tmp_path / "x").exists()
+
+
+def test_names_of_files_that_cannot_be_printed_are_told_all_the_same(monkeypatch, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9/[/b]")
+    try:
+        os.makedirs(path)
+    except OSError:
+        pytest.skip("this file system wants UTF-8")
+    with open(f"{path}/a.png", "wb") as file:
+        Image.new("RGB", (20, 20)).save(file)
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")  # a terminal's
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert cli.main(["data", "check", f"folder:{tmp_path}", "--sheet", str(tmp_path / "sheet.png")]) == 0
+    stream.flush()
+    assert "caf\\udce9/[/b]/a.png: 20 x 20 pixels" in stream.buffer.getvalue().decode()
 
 
 def test_a_run_leaves_its_network_labels_and_numbers(run_folder):
@@ -111,7 +171,8 @@ def test_a_tflite_file_is_exported(run_folder, tmp_path):
 @pytest.mark.parametrize("data, says", [
     ("voc:/nowhere", "/nowhere"), ("imagenet", "Accepted: voc:PATH"), ("voc:", "Accepted"), ("synthetic:x", "Accepted")])
 def test_data_that_are_not_there_are_named(capsys, data, says):
-    assert says in refused(capsys, "data", "--data", data)
+    assert says in refused(capsys, "data", "check", data)
+    assert says in refused(capsys, "data", "convert", data, "coco:nowhere")
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones(capsys, voc):
@@ -126,7 +187,10 @@ def test_a_bad_sample_stops_or_is_skipped_and_listed(capsys, tmp_path):
     root = synthetic.write_voc(tmp_path / "VOCdevkit", train=3, val=1)
     images = sorted(root.rglob("*.jpg"))
     images[0].write_bytes(images[0].read_bytes()[:500])
-    assert images[0].name in refused(capsys, "data", "--data", f"voc:{root}")
+    call = ["data", "check", f"voc:{root}", "--sheet", str(tmp_path / "sheet.png")]
+    assert "1 broken samples" in refused(capsys, *call)
+    assert cli.main([*call, "--on-bad-sample", "skip"]) == 0
+    assert images[0].name in capsys.readouterr().out
     arguments = ["train", "faster_rcnn_resnet18", "--data", f"voc:{root}", "--input-size", "64", "--batch", "2",
                  "--epochs", "1", "--output", str(tmp_path / "run")]
     assert images[0].name in refused(capsys, *arguments)
@@ -162,14 +226,16 @@ def test_a_server_that_is_not_there_is_named(capsys, tmp_path, voc):
 
 
 def test_every_command_has_help(capsys):
-    for command in ("models", "data", "train", "evaluate", "predict", "export", "serve", "query"):
+    for command in ("models", "data", "data check", "data convert", "train", "evaluate", "predict", "export", "serve", "query"):
         with pytest.raises(SystemExit) as end:
-            cli.main([command, "--help"])
+            cli.main([*command.split(), "--help"])
         assert end.value.code == 0 and "usage" in capsys.readouterr().out
 
 
 def test_a_wrong_call_is_answered_in_one_line(capsys):
-    for call in (["nonsense"], ["train"], ["data", "--data", "synthetic", "--limit", "0"]):
+    for call in (["nonsense"], ["train"], ["data"], ["data", "check"], ["data", "convert", "synthetic"],
+                 ["data", "check", "synthetic", "--limit", "0"], ["data", "--data", "synthetic"],
+                 ["data", "check", "synthetic", "--on-bad-sample", "ignore"]):
         with pytest.raises(SystemExit) as end:
             cli.main(call)
         assert end.value.code == 2

@@ -1,4 +1,5 @@
 import numpy as np
+from PIL import Image
 
 from keras_cnns import pictures
 
@@ -26,3 +27,55 @@ def test_a_sheet_holds_its_rows():
     tile = pictures.draw(np.zeros((50, 100, 3), "uint8"), [], [])
     sheet = pictures.sheet([[tile, tile], [tile]], ("left", "right"), width=200)
     assert sheet.width > 400 and sheet.height > 200
+
+
+def test_an_overlay_veils_masks_and_labels_and_nothing_else():
+    image = np.full((6, 8, 3), 100, "uint8")
+    masks = np.zeros((2, 6, 8), "uint8")
+    masks[0, :2], masks[1, 4:] = 1, 1
+    veiled = pictures.overlay(image, masks)
+    assert (image == 100).all() and veiled.dtype == np.uint8 and (veiled[2:4] == 100).all()
+    np.testing.assert_allclose(veiled[0, 0], (100 + np.array(pictures.colour(1))) / 2, atol=1)
+    np.testing.assert_allclose(veiled[5, 0], (100 + np.array(pictures.colour(2))) / 2, atol=1)
+    labels = np.zeros((6, 8), "uint8")
+    labels[0], labels[1] = 3, 255
+    veiled = pictures.overlay(image, segmentation=labels)
+    np.testing.assert_allclose(veiled[0, 0], (100 + np.array(pictures.colour(3))) / 2, atol=1)
+    assert (veiled[1] == 177).all() and (veiled[2:] == 100).all()
+
+
+def test_joints_are_dots_rings_or_nothing():
+    joints = [[[20, 20, 2], [60, 20, 1], [20, 60, 0]]]
+    picture = np.array(pictures.dots(pictures.draw(np.zeros((90, 1280, 3), "uint8"), [], []), joints))
+    assert (picture[20, 20] == pictures.colour(1)).all() and not picture[50:].any()
+    ring = picture[10:31, 50:71]
+    assert ring.any() and (ring.reshape(-1, 3).max(0) == pictures.colour(2)).all()
+
+
+def test_a_class_without_a_name_has_its_number():
+    image = np.zeros((80, 120, 3), "uint8")
+    drawn = [np.array(pictures.draw(image, [[10, 40, 60, 70]], [1], names)) for names in (None, ["1"], ["other"])]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+
+
+def test_boxes_on_the_border_and_names_of_any_kind_and_length_can_be_drawn():
+    for size in ((1, 1), (1, 400), (400, 1), (28, 28), (300, 200)):
+        height, width = size
+        boxes = [[0, 0, width, height], [0, 0, 0.5, 0.5], [width - 0.5, height - 0.5, width, height]]
+        names = ["", "\u6587 \U0001f600\n", "x" * 1000]
+        picture = pictures.draw(np.zeros((*size, 3), "uint8"), boxes, [1, 2, 3], names, ignored=[True, False, False])
+        assert picture.size == (width, height)
+
+
+def test_a_picture_fits_on_a_sheet_with_its_proportions():
+    assert pictures.fitted((400, 300), 200) == (200, 150)
+    assert pictures.fitted((28, 28), 200) == (200, 200)
+    assert pictures.fitted((100, 1000), 200) == (40, 400)  # no higher than twice the width
+    assert pictures.fitted((1, 10_000), 200) == (1, 400) and pictures.fitted((10_000, 1), 200) == (200, 1)
+
+
+def test_a_sheet_of_pictures_that_fit_leaves_them_as_they_are():
+    image = np.random.default_rng(0).integers(0, 256, (150, 200, 3)).astype("uint8")
+    sheet = np.array(pictures.sheet([[Image.fromarray(image)] * 2], width=200))
+    np.testing.assert_array_equal(sheet[6:156, 212:412], image)

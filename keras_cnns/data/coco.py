@@ -13,7 +13,10 @@ A `Sample.image_id` is the name of the image's file without folders and suffix, 
 set share that, it is the JSON's id as a string. The JSON's own id, which an evaluation by pycocotools wants, is
 `about["id"]`, beside the other fields of the image (file_name, license, coco_url, ...). `details` holds what else is
 told of the objects, under its own name: id, area, iscrowd, num_keypoints, whatever a tool has added; None where one
-object lacks what another of its image has. The `parts` that `write` takes over from VOC are tuples again.
+object lacks what another of its image has.
+
+COCO has no place for labels of pixels beside objects. `write` puts them into labels/<split>/<image_id>.png, a PNG file
+of one number a pixel, and `samples` finds them there: 0 is background, 1..K the classes, 255 ignored.
 
 COCO's train2017 has two boxes without area, one each in the images 200365 and 550395: read it with
 on_bad_sample="skip".
@@ -31,6 +34,7 @@ import tempfile
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from keras_cnns.data import images as image_data
@@ -48,7 +52,7 @@ KEYPOINT_PAIRS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (
 ROOT = ("give the folder that holds 'annotations' (instances_train2017.json, ...) beside the folders of images, "
         "or the JSON file itself")
 ROBOFLOW = "_annotations.coco.json"
-SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
+SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff")}  # others are the format's
 # What of an annotation has a place of its own in a sample.
 PLACED = {"image_id", "category_id", "bbox", "segmentation", "is_crowd"}
 
@@ -108,8 +112,11 @@ def samples(root, split="train", kind="instances", class_names=None, on_bad_samp
       on_bad_sample: "stop" raises at the first bad image or annotation, "skip" goes on without the image.
       masks: also read the instances' masks: polygons and run lengths of both kinds. An object without a mask is then
         an error, and so is a polygon of less than three points. Without this no segmentation is looked at, but where
-        a box is missing and is made of it; None: with masks where there is one, so that a file of boxes will do.
-        Panoptic samples have masks in any case.
+        a box is missing and is made of it. None: with masks if every object has one, so that a file of boxes will
+        do. Panoptic samples have masks in any case.
+
+    Where labels/<split> beside `annotations` holds PNG files, as `write` makes them, the samples of instances and
+    keypoints have `segmentation` too, and an image without its file is a bad one.
 
     Returns:
       `(samples, skipped)`: a list of `Sample`, and one line on each that was skipped. An annotation of an image that
@@ -123,17 +130,18 @@ def samples(root, split="train", kind="instances", class_names=None, on_bad_samp
 
 
 def read(root, split="train", kind="instances", class_names=None, on_bad_sample="stop", masks=False):
-    """As `samples`, and the names of the labels 1..K as a third result: a large file takes its time to be read twice."""
+    """As `samples`, and the names of the labels 1..K as a third result: to read a large file twice takes its time."""
     data = _read(root, split, kind)
     names = [each["name"] for each in data.categories.values()] if class_names is None else list(class_names)
     known = {name: label for label, name in enumerate(names, start=1)}
     labels = {number: known.get(each["name"]) for number, each in data.categories.items()}
-    if kind == "panoptic" and len(known) > 254:
+    if (kind == "panoptic" or data.label_folder) and len(known) > 254:
         raise InputError(f"{data.path}: {len(known)} classes, at most 254 can be told in a segmentation; "
                          "name fewer with class_names=")
     joints = _joint_count(data) if kind == "keypoints" else None
     if masks is None:
-        masks = any(each.get("segmentation") for found in data.objects.values() for _, each in found)
+        given = [each.get("segmentation") for found in data.objects.values() for _, each in found]
+        masks = bool(given) and all(given)
     one = sample_data.attempt(_sample)
 
     def results():
@@ -183,13 +191,15 @@ def write(samples, root, class_names, split="train2017", joints=None, progress=T
     Samples with keypoints are written to annotations/person_keypoints_<split>.json as well. `samples` reads them back
     as they were: the images' bytes, ids, order, boxes and keypoints to the bit, labels, masks (those of a label image
     as run lengths), `ignored` as iscrowd, and all lists of `details` and fields of `about`. These have the id, area
-    and iscrowd, id and file_name of the file in addition: ids and names as they were, unless an id is missing or there
-    twice, or a name would lead to another image id. JSON has no tuples: they come back as lists, but for the `parts`
-    of persons. Objects without masks get an empty segmentation, which pycocotools takes for boxes only. Semantic
-    segmentation, `label` and `present` have no place in these files. Nothing depends on the date.
+    and iscrowd, id and file_name of the file in addition: ids as they were, unless one is missing or there twice; an
+    image's file is named by its image id. JSON has no tuples: they come back as lists. Objects without masks get an
+    empty segmentation, which pycocotools takes for boxes only. A `segmentation` is written to
+    <root>/labels/<split>/<image_id>.png, grey, of the numbers 0, 1..K, 255. `label` and `present` have no place in
+    these files. Nothing depends on the date.
 
     Args:
-      samples: of one set, all with keypoints or none; their images are copied, not decoded.
+      samples: of one set, all with keypoints or none, all with a segmentation or none; their images are copied, not
+        decoded.
       root: made if need be; other splits in it stay.
       class_names: the labels 1..K, which become the category ids.
       split: name of the new folder and files.
@@ -207,7 +217,7 @@ def write(samples, root, class_names, split="train2017", joints=None, progress=T
     samples, names = list(samples), list(class_names)
     if not names or not all(isinstance(name, str) and name.strip() for name in names) or _repeated(names):
         raise InputError(f"class_names are {_shown(names)}, expected different names, at least one")
-    if not _is_file_name(split) or split == "annotations":
+    if not _is_file_name(split) or split in ("annotations", "labels"):
         raise InputError(f"A split cannot be called {_shown(split)}; give a name that a folder can have: 'train2017'.")
     if not samples:
         raise InputError(f"No samples to write as {split}; give at least one.")
@@ -217,26 +227,33 @@ def write(samples, root, class_names, split="train2017", joints=None, progress=T
     if len(counts) > 1:
         raise InputError(f"Samples and joints of {' and '.join(map(str, counts))} keypoints; write them as one set "
                          "each")
+    segmented = sum(sample.segmentation is not None for sample in samples)
+    if segmented not in (0, len(samples)):
+        raise InputError(f"{segmented} of {len(samples)} samples have a segmentation; write them as one set each")
+    if segmented and len(names) > 254:
+        raise InputError(f"{len(names)} classes, at most 254 can be told in a segmentation; leave it out")
     kinds = ["instances"] if counts == {None} else ["person_keypoints", "instances"]
     root = pathlib.Path(os.path.abspath(os.path.expanduser(root)))
-    with _aside(root, split, kinds) as folder:
-        records = _copy(samples, folder / split, progress)
+    files = [f"annotations/{kind}_{split}.json" for kind in kinds]
+    with _aside(root, [split, f"labels/{split}", *files]) as folder:
+        records = _copy(samples, folder, split, len(names), progress)
         lines = {kind: [] for kind in kinds}
-        numbers = iter(_object_ids(samples))
+        numbers = iter(_kept([number for sample in samples
+                              for number in sample.details.get("id", [None] * len(sample.labels))]))
         for sample, record in zip(samples, records):
-            for i, annotation in enumerate(_annotations(sample, record, names)):
+            for annotation, its_joints in _annotations(sample, record, names):
                 annotation["id"] = next(numbers)
                 lines["instances"].append(_dumped(sample, annotation))
-                if sample.keypoints is not None:
-                    lines["person_keypoints"].append(_dumped(sample, annotation | _written_joints(sample, i)))
+                if its_joints:
+                    lines["person_keypoints"].append(_dumped(sample, annotation | its_joints))
         listed = [_dumped(sample, record) for sample, record in zip(samples, records)]
-        for kind in kinds:
+        for kind, file in zip(kinds, files):
             extra = {}
             if joints and kind == "person_keypoints":
                 extra = {"keypoints": list(joints[0]), "skeleton": [[a + 1, b + 1] for a, b in joints[1]]}
             classes = [json.dumps({"supercategory": name, "id": number, "name": name} | extra)
                        for number, name in enumerate(names, start=1)]
-            _write_json(folder / f"{kind}_{split}.json", listed, lines[kind], classes)
+            _write_json(folder / file, listed, lines[kind], classes)
     return root
 
 
@@ -253,6 +270,7 @@ class _Data(NamedTuple):
     keys: list  # all fields that objects have
     categories: dict  # by id, in order
     folders: list  # where images may be
+    label_folder: str | None  # where the label images are
     flat: bool  # no two images have the same name in different folders
     strays: list  # an error for each annotation of no image
 
@@ -261,10 +279,8 @@ def _read(root, split, kind):
     path = _annotation_file(root, split, kind)
     contents = _json(path)
     images, annotations = _lists(path, contents, kind)
-    ids = [each.get("id") if isinstance(each, dict) else None for each in images]
-    files = [each.get("file_name") if isinstance(each, dict) else None for each in images]
-    ids = [each if _is_id(each) else None for each in ids]
-    files = [each if isinstance(each, str) and each else None for each in files]
+    ids = _field(images, "id", _is_id)
+    files = _field(images, "file_name", lambda name: isinstance(name, str) and name)
     objects, strays, keys = {each: [] for each in ids if each is not None}, [], {}
     for number, annotation in enumerate(annotations, start=1):
         image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
@@ -272,21 +288,30 @@ def _read(root, split, kind):
             objects[image_id].append((number, annotation))
             keys.update({} if kind == "panoptic" else annotation)
         else:
-            strays.append(InputError(f"{path}: {_stray(number, annotation)}; {REMEDY}"))
+            problem = "of no image of this file" if _is_id(image_id) else "no id"
+            called = f"{_called(number, annotation)}: image_id {_shown(image_id)}"
+            strays.append(InputError(f"{path}: {called} is {problem}; {REMEDY}"))
     shared = {"id": _repeated(ids), "file_name": _repeated(files), "object": _repeated(
         each["id"] for found in objects.values() for _, each in found if _is_id(each.get("id")))}
     stems = {_stem(file) for file in set(files) - {None}}
     flat = len(stems) == len(set(files) - {None})
     image_ids = [None if file is None else _stem(file) if flat else str(number) for file, number in zip(files, ids)]
-    return _Data(path, images, image_ids, shared, objects, list(keys), _categories(path, contents["categories"]),
-                 _folders(path), flat, strays)
+    found = _categories(path, contents["categories"], annotations)
+    return _Data(path, images, image_ids, shared, objects, list(keys), found, _folders(path),
+                 None if kind == "panoptic" else _label_folder(path), flat, strays)
+
+
+def _field(records, key, is_good):
+    """What a field holds; None where it is none."""
+    values = [each.get(key) if isinstance(each, dict) else None for each in records]
+    return [value if is_good(value) else None for value in values]
 
 
 def _annotation_file(root, split, kind):
     """Path of the JSON file of a split."""
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"No kind {kind!r}. Known: {', '.join(KINDS)}.")
-    root = pathlib.Path(os.path.abspath(os.path.expanduser(root)))
+    root, split = pathlib.Path(os.path.abspath(os.path.expanduser(root))), str(split)
     if os.path.isfile(root):
         return root
     if not os.path.isdir(root):
@@ -300,7 +325,7 @@ def _annotation_file(root, split, kind):
         found = {name: root / name / ROBOFLOW for name in beside if os.path.isfile(root / name / ROBOFLOW)}
     if split in found:
         return found[split]
-    years = [name for name in found if re.fullmatch(re.escape(str(split)) + r"\d{4}", name)]
+    years = [name for name in found if re.fullmatch(re.escape(split) + r"\d{4}", name)]
     if len(years) == 1:
         return found[years[0]]
     if split == "val" and not years and "valid" in found:  # Roboflow's word
@@ -322,11 +347,23 @@ def _listed(folder):
 
 def _folders(path):
     """Where the images of a JSON file may be, the genuine place first."""
-    own = re.sub(rf"^({'|'.join(KINDS.values())})_", "", path.stem)
+    own = _split(path)
     here, above = path.parent, path.parent.parent
     places = (above / own, above / "images" / own, here / own, here / "images" / own, here, here / "images",
               above / "images", above)
     return list(dict.fromkeys(place for place in places if os.path.isdir(place)))
+
+
+def _split(path):
+    """The split that the name of a JSON file tells."""
+    return re.sub(rf"^({'|'.join(KINDS.values())})_", "", path.stem)
+
+
+def _label_folder(path):
+    """The folder of label images that belongs to a JSON file, if it is there and holds such."""
+    folder = path.parent.parent / "labels" / _split(path)
+    is_one = os.path.isdir(folder) and any(name.endswith(".png") for name in _listed(folder))
+    return str(folder) if is_one else None
 
 
 def _json(path):
@@ -360,7 +397,9 @@ def _lists(path, contents, kind):
     return contents["images"], annotations
 
 
-def _categories(path, listed):
+def _categories(path, listed, annotations):
+    """Categories by id, in order. Of several with one name, those that no annotation uses do not count: Roboflow adds
+    one with the name of the project."""
     found = {}
     for number, each in enumerate(listed, start=1):
         identity, name = (each.get("id"), each.get("name")) if isinstance(each, dict) else (None, None)
@@ -370,24 +409,27 @@ def _categories(path, listed):
         if identity in found:
             raise InputError(f"{path}: category id {identity} is there twice; give each category an id of its own")
         found[identity] = each
-    twice = _repeated(each["name"] for each in found.values())
-    if twice or not found:
-        problem = f"name {_shown(min(twice))} is there twice" if twice else "list is empty"
-        raise InputError(f"{path}: category {problem}; name each class once")
-    return dict(sorted(found.items()))
+    if not found:
+        raise InputError(f"{path}: category list is empty; name each class once")
+    used, by_name = _used(annotations), {}
+    for identity, each in sorted(found.items(), key=lambda item: (item[0] not in used, item[0])):
+        if by_name.setdefault(each["name"], identity) != identity and identity in used:
+            raise InputError(f"{path}: category name {_shown(each['name'])} is there twice; name each class once")
+    return {identity: found[identity] for identity in sorted(by_name.values())}
 
 
-def _stray(number, annotation):
-    if not isinstance(annotation, dict):
-        return f"annotation number {number} is {_shown(annotation)}, expected an object"
-    image_id = annotation.get("image_id")
-    problem = "is of no image of this file" if _is_id(image_id) else "is no id"
-    return f"{_called(number, annotation)}: image_id {_shown(image_id)} {problem}"
+def _used(annotations):
+    """The category ids that annotations, or their segments, have."""
+    segments = _field(annotations, "segments_info", lambda value: isinstance(value, list))
+    return {number for each, inner in zip(annotations, segments)
+            for number in _field(inner or [each], "category_id", lambda value: type(value) is int)}
 
 
 def _called(place, annotation):
     """What to call an annotation, or a segment, which has no place in the file."""
     word = "segment" if place is None else "annotation"
+    if not isinstance(annotation, dict):
+        return f"{word} number {place}, {_shown(annotation)}"
     return f"{word} {_shown(annotation['id'])}" if "id" in annotation else f"{word} number {place}"
 
 
@@ -433,6 +475,8 @@ def _sample(data, number, kind, labels, masks, joints):
             if _is_id(each.get("id")) and each["id"] in data.shared["object"]:
                 raise InputError(f"{_called(place, each)}: another one has this id")
         sample = _with_objects(data, sample, found, labels)
+        if data.label_folder:
+            sample = sample._replace(segmentation=_labels_of_pixels(data, sample.image_id, labels))
         if masks:
             sample = sample._replace(masks=_each(found, lambda each: _object_mask(each, height, width)))
         if kind == "keypoints":
@@ -488,11 +532,18 @@ def _with_objects(data, sample, found, labels):
     _each(found, _check_rest)
     keys = dict.fromkeys(key for _, each in found for key in each) if found else data.keys
     details = {key: [each.get(key) for _, each in found] for key in keys if key not in PLACED}
-    if "parts" in details:
-        details["parts"] = [_tuples(each) for each in details["parts"]]
     details["iscrowd"] = [int(flag) for flag in ignored]
     return sample._replace(
         boxes=boxes, labels=np.array(numbers, "int32"), ignored=np.array(ignored, bool), details=details)
+
+
+def _labels_of_pixels(data, image_id, labels):
+    """The label image that `write` made; in it the categories have the numbers 1..K in the order of their ids."""
+    path = os.path.join(data.label_folder, f"{image_id}.png")
+    if not (_is_file_name(image_id) and os.path.isfile(path)):
+        raise InputError(f"label image {path} is missing")
+    meaning = {i: label for i, label in enumerate(labels.values(), start=1) if label}
+    return LabelImage(path, meaning | {0: 0, 255: 255}, None)
 
 
 def _each(found, function):
@@ -561,11 +612,6 @@ def _box(bbox, height, width):
     return x1, y1, x2, y2
 
 
-def _tuples(parts):
-    """VOC's parts of a person, (name, x1, y1, x2, y2) each, as `voc` has them."""
-    return [tuple(part) if isinstance(part, list) else part for part in parts] if isinstance(parts, list) else parts
-
-
 def _joints(numbers, count):
     """`[J][3]`: x, y, visibility, all 0 for an object without."""
     if numbers is None:
@@ -632,19 +678,19 @@ def _runs(text):
     more, the last one's highest bit is the sign. From the fourth on it is the difference to the last but one
     (pycocotools' rleToString).
     """
-    codes = np.frombuffer(text.encode("utf-8", "surrogatepass"), "uint8").astype("int64") - 48
-    last = codes & 32 == 0
-    if not len(codes) or codes.min() < 0 or codes.max() > 63 or not last[-1]:
+    runs, value, bits = [], 0, 0
+    for code in (ord(character) - 48 for character in text):
+        if not 0 <= code < 64 or bits > 30:
+            raise InputError(f"counts are {_shown(text)}, which are no compressed run lengths")
+        value |= (code & 31) << bits
+        bits += 5
+        if code < 32:
+            value -= (code & 16) << bits - 4
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = bits = 0
+    if bits or not runs:
         raise InputError(f"counts are {_shown(text)}, which are no compressed run lengths")
-    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
-    place = np.arange(len(codes)) - np.repeat(starts, np.diff([*starts, len(codes)]))
-    if place.max() > 6:  # 35 bits
-        raise InputError(f"counts are {_shown(text)}, which hold a number too long")
-    values = np.add.reduceat((codes & 31) << 5 * place, starts)
-    values -= np.where(codes[last] & 16, 1 << 5 * (place[last] + 1), 0)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values.tolist()
+    return runs
 
 
 # Reading: panoptic annotation.
@@ -734,65 +780,68 @@ def _type(value):
 # Writing.
 
 @contextlib.contextmanager
-def _aside(root, split, kinds):
-    """A folder for the split's images and JSON files, which are put in their places when all is written."""
-    places = {split: root / split} | {
-        f"{kind}_{split}.json": root / "annotations" / f"{kind}_{split}.json" for kind in kinds}
-    for path in places.values():
+def _aside(root, places):
+    """A hidden folder in the root; what is then in it at these places gets to the root's, all of it or nothing."""
+    for path in (root / place for place in places):
         if os.path.lexists(path):
             raise InputError(f"{path}: is there already; give another root or split, or remove it")
-    new = [folder for folder in (root / "annotations", root, *root.parents) if not os.path.exists(folder)]
-    folder, moved, done = None, [], False
+    above = {(root / place).parent for place in places}
+    new = sorted((each for each in {*above, root, *root.parents} if not os.path.exists(each)), reverse=True)
+    folder, moved = None, []
     try:
-        (root / "annotations").mkdir(parents=True, exist_ok=True)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{split}.", dir=root))
-        (folder / split).mkdir()
+        for each in above:
+            each.mkdir(parents=True, exist_ok=True)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=".new.", dir=root))
         yield folder
-        for name, path in places.items():
-            os.rename(folder / name, path)
-            moved.append(path)
-        done = True
+        for place in (each for each in places if (folder / each).exists()):
+            os.rename(folder / place, root / place)
+            moved.append(root / place)
+        moved = []
     except OSError as error:
         raise InputError(f"{error.filename or root}: cannot be written ({error.strerror}); "
                          "give another root") from None
     finally:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-        if not done:
-            for path in moved:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-            for empty in new:
-                with contextlib.suppress(OSError):
-                    empty.rmdir()
+        for path in [folder, *moved] if folder else []:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for each in new:  # those that are empty
+            with contextlib.suppress(OSError):
+                each.rmdir()
 
 
-def _copy(samples, folder, progress):
-    """Copies the images, and returns the fields of each."""
+def _copy(samples, folder, split, classes, progress):
+    """Copies the images, writes their label images, and returns the fields of each."""
     for sample in samples:
         if not _is_file_name(sample.image_id):
             raise InputError(f"Image id {_shown(sample.image_id)} cannot be the name of a file; give it another.")
     twice = _repeated(sample.image_id for sample in samples)
     if twice:
         raise InputError(f"Image id {_shown(min(twice))} is there twice; give each image its own.")
-    numbers = _kept([sample.about.get("id") for sample in samples])
-    rows = list(zip(samples, numbers, _kept_names(samples, numbers)))
-    copied = sample_data.in_parallel(lambda row: _copied(*row, folder), rows, "Writing images", progress)
+    rows = list(zip(samples, _kept([sample.about.get("id") for sample in samples])))
+    copied = sample_data.in_parallel(
+        lambda row: _copied(*row, folder, split, classes), rows, "Writing images", progress)
     with contextlib.closing(copied):
         return list(copied)
 
 
-def _copied(sample, number, name, folder):
+def _copied(sample, number, folder, split, classes):
     contents = image_data.read(sample.source, sample.name)
     height, width = image_data.upright_size(contents, sample.name)
     if tuple(sample.size) not in ((0, 0), (height, width)):
         raise InputError(f"{sample.name}: image is {width} x {height} pixels, its sample says {sample.size[1]} x "
                          f"{sample.size[0]} (width x height); correct the sample")
-    if name is None:
-        made = image_data.header(contents, sample.name).format
-        name = sample.image_id + SUFFIXES.get(made, f".{made.lower()}")
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(contents)
+    made = image_data.header(contents, sample.name).format
+    known = SUFFIXES.get(made, (f".{made.lower()}",))
+    suffix = os.path.splitext(sample.source)[1] if isinstance(sample.source, str) else ""
+    name = sample.image_id + (suffix if suffix.lower() in known else known[0])
+    _made(folder / split / name).write_bytes(contents)
+    if sample.segmentation is not None:
+        numbers = sample_data.segmentation(sample)
+        unknown = set(np.unique(numbers).tolist()) - {*range(classes + 1), 255}
+        if unknown or numbers.shape != (height, width):
+            problem = f"labels {sample_data.few(sorted(unknown))}, but {classes} class names" if unknown else (
+                f"{numbers.shape[1]} x {numbers.shape[0]} pixels, the image {width} x {height}")
+            raise InputError(f"{sample.name}: its segmentation has {problem}; correct the sample")
+        Image.fromarray(numbers).save(_made(folder / "labels" / split / f"{sample.image_id}.png"))
     taken = {"id": number, "file_name": name, "height": height, "width": width}
     return taken | {key: value for key, value in sample.about.items() if key not in taken}
 
@@ -803,26 +852,8 @@ def _kept(numbers):
     return numbers if good else list(range(1, len(numbers) + 1))
 
 
-def _kept_names(samples, numbers):
-    """The files' names as they were, if by them the image ids will be found again; or else None each."""
-    names = [sample.about.get("file_name") for sample in samples]
-    ids = [sample.image_id for sample in samples]
-    if (all(isinstance(name, str) and all(map(_is_file_name, name.split("/"))) for name in names)
-            and len(set(names)) == len(names)):
-        stems = [_stem(name) for name in names]
-        found = stems if len(set(stems)) == len(stems) else list(map(str, numbers))
-        if found == ids:
-            return names
-    return [None] * len(samples)
-
-
-def _object_ids(samples):
-    return _kept([number for sample in samples
-                  for number in sample.details.get("id", [None] * len(sample.labels))])
-
-
 def _annotations(sample, record, names):
-    """An annotation of each object, not yet numbered."""
+    """An annotation of each object, not yet numbered, and what is told of its joints."""
     count, height, width = len(sample.labels), record["height"], record["width"]
     parts = {"boxes": sample.boxes, "ignored": sample.ignored, **sample.details}
     if sample.keypoints is not None:
@@ -838,7 +869,8 @@ def _annotations(sample, record, names):
         raise InputError(f"{sample.name}: details cannot be called {', '.join(sorted(taken))}, as COCO's own fields")
     for i in range(count):
         try:
-            yield _annotation(sample, i, masks and masks[i], record["id"], height, width, names)
+            yield (_annotation(sample, i, masks and masks[i], record["id"], height, width, names),
+                   {} if sample.keypoints is None else _written_joints(sample, i))
         except InputError as error:
             raise InputError(f"{sample.name}: object {i + 1}: {error}; correct the sample") from None
 
@@ -879,16 +911,10 @@ def _written_masks(sample):
 
 
 def _written_joints(sample, i):
-    rows = np.asarray(sample.keypoints[i], "float32")
-    numbers = rows.ravel().tolist()
-    try:
-        _joints(numbers, len(rows))
-    except InputError as error:
-        raise InputError(f"{sample.name}: object {i + 1}: {error}; correct the sample") from None
-    found = {"keypoints": [_short(number) for number in numbers]}
-    if "num_keypoints" not in sample.details:
-        found["num_keypoints"] = int(np.sum(rows[:, 2] > 0))
-    return found
+    numbers = np.asarray(sample.keypoints[i], "float32").ravel().tolist()
+    seen = sum(joint[2] > 0 for joint in _joints(numbers, len(numbers) // 3))
+    told = {} if "num_keypoints" in sample.details else {"num_keypoints": seen}
+    return {"keypoints": [_short(number) for number in numbers]} | told
 
 
 def _short(number):
@@ -915,4 +941,10 @@ def _write_json(path, images, annotations, categories):
     parts = ['"info": {"description": "written by keras_cnns"}', '"licenses": []']
     for key, lines in (("images", images), ("annotations", annotations), ("categories", categories)):
         parts.append(f'"{key}": [\n' + ",\n".join(lines) + "\n]")
-    path.write_text("{" + ",\n".join(parts) + "}\n")
+    _made(path).write_text("{" + ",\n".join(parts) + "}\n")
+
+
+def _made(path):
+    """The same path, its folder made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -55,7 +55,8 @@ def detection(name, split="train", class_names=None, on_bad_sample="stop", progr
     found = read(name, split, class_names, on_bad_sample)
     if found.samples and not any(len(s.boxes) for s in found.samples):
         raise InputError(f"{name}, {split}: not one box in {len(found.samples)} images; name data with objects.")
-    good, bad_images = data_samples.check(found.samples, on_bad_sample, progress)
+    boxes_only = [s._replace(masks=None, segmentation=None, keypoints=None) for s in found.samples]
+    good, bad_images = data_samples.check(boxes_only, on_bad_sample, progress)
     return good, found.class_names, found.skipped + bad_images
 
 

@@ -68,18 +68,20 @@ def _look(sample):
 
 
 def _counts(samples, looked, class_names):
-    rows = []
     most = max([0, *(s.labels.max(initial=0) for s in samples), *(s.label + 1 for s in samples if s.label is not None)])
     names = list(class_names or [])
     names += [str(i) for i in range(len(names), most)]  # a list of files may give numbers without names
-    labelled = any(s.segmentation for s in samples)
-    for label, name in enumerate(names, 1):
-        here = [s.labels == label for s in samples]
-        pixels = [found.labels[label] if label < 255 else 0 for found in looked]
-        seen = [bool(h.any() or s.label == label - 1 or count) for h, s, count in zip(here, samples, pixels)]
-        ignored = sum(int((h & s.ignored).sum()) for h, s in zip(here, samples))
-        rows.append((name, sum(int(h.sum()) for h in here), ignored, sum(seen), *[int(sum(pixels))] * labelled))
-    return rows
+    table = np.zeros((4, len(names) + 1), int)
+    objects, ignored, images, pixels = table  # by label
+    for sample, found in zip(samples, looked):
+        np.add.at(objects, sample.labels, 1)
+        np.add.at(ignored, sample.labels[sample.ignored], 1)
+        shown = np.flatnonzero(found.labels[:min(len(names) + 1, 255)])
+        pixels[shown] += found.labels[shown]
+        whole = [] if sample.label is None else [sample.label + 1]
+        images[np.unique([*sample.labels, *shown, *whole]).astype(int)] += 1
+    columns = table[:4 if any(s.segmentation for s in samples) else 3, 1:]
+    return list(zip(names, *columns.tolist()))
 
 
 def _sizes(sizes):
@@ -92,20 +94,21 @@ def _sizes(sizes):
 
 def _tiny(sample):
     sides = (sample.boxes[:, 2:] - sample.boxes[:, :2]).min(1, initial=np.inf)
-    return [f"{sample.name}: object {i + 1} is {sides[i]:g} pixels at its narrowest" for i in np.flatnonzero(sides < TINY)]
+    return [f"{sample.name}: object {i + 1} is {sides[i]:g} pixels at its narrowest"
+            for i in np.flatnonzero(sides < TINY)]
 
 
 def _alike(samples, *digests):
     """One line on each image that is the same as one before it."""
-    lines = []
+    lines = {}
     for kind, column in zip(("bytes", "pixels"), digests):
         first = {}
         for sample, digest in zip(samples, column):
             if digest not in first:
                 first[digest] = sample.name
-            elif not any(line.startswith(f"{sample.name}: ") for line in lines):
-                lines.append(f"{sample.name}: the same {kind} as {first[digest]}")
-    return lines
+            else:
+                lines.setdefault(sample.name, f"{sample.name}: the same {kind} as {first[digest]}")
+    return list(lines.values())
 
 
 def _repeated(sample):

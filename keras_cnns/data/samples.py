@@ -135,25 +135,29 @@ def masks(sample):
     """
     if isinstance(sample.masks, LabelImage):
         number = np.arange(1, len(sample.labels) + 1)[:, None, None]
-        return (label_image(sample.masks) == number).astype("uint8")
+        return (label_image(sample.masks, _called(sample.masks, sample)) == number).astype("uint8")
     if not sample.masks:
         return np.zeros((0, *sample.size), "uint8")
     return np.ascontiguousarray(np.moveaxis(coco_mask.decode(list(sample.masks)), -1, 0))
 
 
-def label_image(image):
+def label_image(image, name=None):
     """The numbers of a `LabelImage`, by its table: `[H, W]`.
+
+    Args:
+      name: what errors call it; by default its path.
 
     Raises:
       InputError: it cannot be read, or `other` is None and there are numbers that the table does not have.
     """
-    numbers = images.labels(image.source, image.name, REMEDY)
+    name = name or image.name
+    numbers = images.labels(image.source, name, REMEDY)
     if image.values is None:
         return numbers
     found, where = np.unique(numbers, return_inverse=True)
     unknown = [number for number in found.tolist() if number not in image.values]
     if unknown and image.other is None:
-        raise InputError(f"{image.name}: unknown labels {few(unknown)}. Known: {few(image.values)}; {REMEDY}")
+        raise InputError(f"{name}: unknown labels {few(unknown)}. Known: {few(image.values)}; {REMEDY}")
     return np.array([image.values.get(int(number), image.other) for number in found])[where].reshape(numbers.shape)
 
 
@@ -163,11 +167,17 @@ def segmentation(sample):
     Raises:
       InputError: the label image cannot be read, or has labels that no class can have.
     """
-    numbers = label_image(sample.segmentation)
+    name = _called(sample.segmentation, sample)
+    numbers = label_image(sample.segmentation, name)
     if numbers.size and not 0 <= numbers.min() <= numbers.max() <= 255:
-        raise InputError(f"{sample.segmentation.name}: labels from {numbers.min()} to {numbers.max()}, expected 0 to "
-                         f"254 and 255 for ignored; {REMEDY}")
+        raise InputError(f"{name}: labels from {numbers.min()} to {numbers.max()}, expected 0 to 254 and 255 for "
+                         f"ignored; {REMEDY}")
     return numbers.astype("uint8")
+
+
+def _called(image, sample):
+    """What errors call a label image of a sample: its path, or whose it is where there are only bytes."""
+    return image.source if isinstance(image.source, str) else f"{sample.name}: {image.name}"
 
 
 def reader(samples, rows=None):
@@ -254,7 +264,8 @@ def dataset(samples, order=None):
     An element has `image` uint8 `[H, W, 3]`, `image_id` string, `boxes` float32 `[G, 4]`, `labels` int32
     `[G]`, `ignored` bool `[G]`; and, where the samples have them, `masks` uint8 `[G, H, W]`, `keypoints` float32
     `[G, J, 3]`, `segmentation` uint8 `[H, W]`, `label` int32 `[]`, `present` int32 `[K]`. An image that cannot be
-    decoded stops the iteration with an error that names it; `check` finds it before.
+    decoded stops the iteration with an error, which names it unless it is a JPEG broken in its midst; `check` finds it
+    before.
 
     Args:
       order: indices into `samples`, any number of times each; by default all, as they stand.
@@ -279,15 +290,15 @@ def pixels(sample):
         raise InputError(
             f"{sample.name}: image is {width} x {height} pixels{by_exif}, its annotation says "
             f"{sample.size[1]} x {sample.size[0]} (width x height), so the boxes would be wrong; {REMEDY}")
-    pictures = {}
+    pictures = []
     if sample.segmentation:
-        pictures[sample.segmentation.name] = segmentation(sample)
+        pictures.append((sample.segmentation, segmentation(sample)))
     if isinstance(sample.masks, LabelImage):
-        pictures[sample.masks.name] = label_image(sample.masks)
-    for name, numbers in pictures.items():
+        pictures.append((sample.masks, label_image(sample.masks, _called(sample.masks, sample))))
+    for label, numbers in pictures:
         if numbers.shape != (height, width):
-            raise InputError(f"{name}: label image is {numbers.shape[1]} x {numbers.shape[0]} pixels, the image "
-                             f"{sample.name} {width} x {height}; {REMEDY}")
+            raise InputError(f"{_called(label, sample)}: label image is {numbers.shape[1]} x {numbers.shape[0]} "
+                             f"pixels, the image {sample.name} {width} x {height}; {REMEDY}")
     return image
 
 

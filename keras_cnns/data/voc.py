@@ -1,9 +1,8 @@
 """PASCAL VOC: VOCdevkit/VOC<year> with Annotations, ImageSets, JPEGImages, SegmentationClass and SegmentationObject.
 
 M. Everingham et al.: The PASCAL Visual Object Classes (VOC) Challenge, IJCV 88(2), 2010; files as the
-development kits of 2007 to 2012 have them: an XML file an image, and label images as PNG files with a palette.
-The kits of 2005 and 2006 describe their images in another form, plain text ("PASCAL Annotation Version 1.00"), which
-is not read; their images with XML are, as is any year.
+development kits have them: an XML file an image, and label images as PNG files with a palette. In 2005 and 2006 it
+was a text file, "PASCAL Annotation Version 1.00": PAScarRearTrunc in it is a car, its pose Rear, and truncated.
 
 One's own data are read in the same layout, and in plainer ones: Annotations beside JPEGImages or images without
 ImageSets, or XML files and images in one folder. Without lists there are no splits: "train", "all" and None are
@@ -15,13 +14,14 @@ The kit's boxes are 1-based with both edges inside the object, `[xmin, ymin, xma
 
 What else an annotation says is kept as it is, and `write` gives it back. Of an object, in `Sample.details`: pose, and
 truncated, difficult, occluded as 0 or 1; where an object of the image has such, `parts`, a list an object of
-`(name, x1, y1, x2, y2)` in our form of boxes, and `tags`, a dict an object of further tags and their text, such as
+`[name, x1, y1, x2, y2]` in our form of boxes, and `tags`, a dict an object of further tags and their text, such as
 {"actions/jumping": "1"}. Of the image, in `Sample.about`: the text of every tag, such as {"folder": "VOC2007",
-"source/database": "The VOC2007 Database", "segmented": "0"}. Tags are kept two deep, attributes not.
+"source/database": "The VOC2007 Database", "segmented": "0"}. A tag that is there twice, has attributes or tags three
+deep is kept as XML: {"attributes": "<attributes><attribute><name>..."}; unless they are 50 deep, which nobody wrote.
 """
 
 import contextlib
-import decimal
+import copy
 import difflib
 import json
 import math
@@ -36,6 +36,7 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from keras_cnns.data import images
 from keras_cnns.data import samples as sample_data
@@ -50,7 +51,7 @@ VOID = 255  # in label images: the border of objects, counted neither way
 MEND = "repair it, or leave this sample out"
 ROOT = ("give a VOCdevkit folder, its parent, a VOC20xx folder (Annotations, ImageSets/Main, JPEGImages), "
         "or a folder of XML files and images")
-YEAR = re.compile(r"VOC\d{4}")
+YEAR = re.compile(r"VOC\d{4}(_\d)?")  # VOC2005 came in two: VOC2005_1, VOC2005_2
 ANNOTATIONS = ("Annotations", "annotations")
 PICTURES = ("JPEGImages", "PNGImages", "images", "Images")
 SUFFIX = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "GIF": ".gif", "WEBP": ".webp",
@@ -63,7 +64,9 @@ OURS = "keras_cnns"  # the tag of what VOC has no tag for, as JSON
 OBJECT = {"name", "pose", *FLAGS, "bndbox", "part", OURS}  # tags of an object that are read for themselves
 WHOLE = re.compile(r"-?\d+", re.ASCII)
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d{1,4})?", re.ASCII | re.IGNORECASE)
-EXACT = decimal.Context(prec=400)  # 1 more or less than a number leaves its last digit where it is
+OLD_BOX = re.compile(r'Bounding box for object \d+ "([^"\n]*)"[^:\n]*:[ \t]*'
+                     r"\(([^,()\s]+),\s*([^,()\s]+)\)\s*-\s*\(([^,()\s]+),\s*([^,()\s]+)\)")
+OLD_NAME = re.compile("(?:PAS)?(.*?)(Frontal|Rear|Left|Right|Side|Walking|Standing|Sitting)?(Trunc)?(Difficult)?", re.S)
 TAG = r"[A-Za-z_][A-Za-z0-9_.-]*"
 TAGS = re.compile(rf"{TAG}(/{TAG})?")
 TEXT = re.compile("[\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")  # XML 1.0, section 2.2; \r would become \n
@@ -105,15 +108,17 @@ def classification_by_lists(root, year=None, split="train", class_names=None, sh
 
 
 def samples(root, year=None, split="train", class_names=None, on_bad_sample="stop", masks=False):
-    """Reads the annotations of a split; images are looked for, not opened.
+    """Reads the annotations of a split; images are looked for, and opened only where no size is told (0 x 0).
 
     Args:
       root: the VOCdevkit folder, its parent, the VOC<year> folder, or one without lists.
       year: by default the newest there is.
-      split: name of a list in ImageSets/Main, or in another folder of ImageSets: "Segmentation/train". An id that is
-        in it twice is read once, where it is first. "all", if no list is called so, or None: every annotation, sorted
-        by name. In a folder without lists "train" is the same.
-      class_names: labels 1..K in this order; by default those of `class_names(root)`.
+      split: name of a list in ImageSets/Main, or else in ImageSets itself, or in another folder of it:
+        "Segmentation/train". An id that is in it twice is read once, where it is first. "all", if no list is called
+        so, or None: every annotation, sorted by name. In a folder without lists "train" is the same.
+      class_names: labels 1..K in this order; by default those of `class_names(root)`. Numbers in label images are
+        those of the data's own names, and become labels by name; where the data have no names in a file, and the
+        given ones are not VOC's 20 in another order, they are labels as they are.
       on_bad_sample: "stop" raises at the first bad annotation, "skip" goes on without.
       masks: with those of SegmentationObject, where object i has the number i + 1. Only images that have such a
         file can be read so: those of "Segmentation/train" and the like. None: with them if all have.
@@ -145,7 +150,8 @@ def segmentation_samples(root, year=None, split="train", class_names=None, on_ba
     home, names = _home_and_names(root, year, class_names)
     ids = _ids(home, "Segmentation", split, names)
     masks = _have_masks(home, ids) if masks is None else masks
-    read = sample_data.attempt(lambda image_id: _segmented(home, image_id, names, masks))
+    table = _table(home, names)
+    read = sample_data.attempt(lambda image_id: _segmented(home, image_id, names, masks, table))
     return sample_data.sift(sample_data.in_parallel(read, ids, "Reading label images"), on_bad_sample)
 
 
@@ -179,18 +185,18 @@ def class_names(root, year=None):
     of its three names a data set is called, its labels are the same. labelme's names of what is no class,
     `_background_` and `__ignore__`, are left out.
     """
-    return _class_names(_home(root, year))
+    return _class_names(_home(root, year)) or list(CLASSES)
 
 
 def unannotated(root, year=None):
     """Paths of the images that no annotation belongs to, sorted. They are in no error, since nothing asks for them."""
     home = _home(root, year)
     pictures = {name: os.path.splitext(name)[0] for name in _listed(home.pictures) if name.endswith(SUFFIXES)}
-    annotated = set(_stems(home.annotations, ".xml"))
+    annotated = set(_annotated(home))
     other_names = set()
     for stem in annotated - set(pictures.values()):  # such an annotation may name its image
         with contextlib.suppress(InputError):
-            other_names.add(_filename(_parsed(home.annotations / f"{stem}.xml")))
+            other_names.add(_filename(_parsed(home, stem)[1]))
     return [str(home.pictures / name) for name, stem in sorted(pictures.items())
             if stem not in annotated and name not in other_names]
 
@@ -198,11 +204,12 @@ def unannotated(root, year=None):
 def write(samples, root, class_names, year="2012", split="trainval", sublists=None, progress=True):
     """Writes samples in the genuine layout, so that reading it gives them back.
 
-    Images are copied to the byte. Label images get VOC's palette. Boxes are written with as many digits as their
-    float32 needs, and all that `Sample.details` and `Sample.about` hold: in VOC's tags what came from there, anything
-    else as JSON in a tag `<keras_cnns>`, by which tuples become lists. VOC has no place for keypoints, for the label
-    of a whole image, and for masks that overlap: in the one label image of all objects later ones lie over earlier.
-    Reading adds what VOC's form says of every image and object (folder, filename, segmented, pose, truncated, ...).
+    Images are copied to the byte. Label images get VOC's palette. Boxes are written with all digits of their float32
+    (down to 2**-52 pixels, since the kit's are greater by 1), and all that `Sample.details` and `Sample.about` hold:
+    in VOC's tags what came from there, anything else as JSON in a tag `<keras_cnns>`, by which tuples become lists.
+    So are masks that overlap, as run lengths, since in the one label image of all objects later ones lie over earlier.
+    VOC has no place for keypoints and for the label of a whole image. Reading adds what VOC's form says of every image
+    and object (folder, filename, segmented, pose, truncated, ...).
 
     The folder appears whole or not at all, under its name only when all is written.
 
@@ -222,7 +229,7 @@ def write(samples, root, class_names, year="2012", split="trainval", sublists=No
 
     Raises:
       InputError: one line: the folder is there or cannot be written; an id is no file name, or there twice; a box is
-        not inside its image, a label not in 1..K; an image cannot be read.
+        not inside its image, a label not in 1..K; an image cannot be read, or has another size.
     """
     root = pathlib.Path(os.path.abspath(os.path.expanduser(root)))
     samples, names = list(samples), list(class_names)
@@ -262,7 +269,7 @@ class _Home(NamedTuple):
 
 def _home_and_names(root, year, class_names):
     home = _home(root, year)
-    return home, list(_class_names(home) if class_names is None else class_names)
+    return home, list((_class_names(home) or CLASSES) if class_names is None else class_names)
 
 
 def _home(root, year):
@@ -312,7 +319,18 @@ def _stems(folder, suffix):
     return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
 
 
+def _annotated(home):
+    """Image ids of all annotations, sorted. The texts of 2005 lie in folders: their ids are folder/name."""
+    found = _stems(home.annotations, ".xml")
+    if found or home.annotations == home.path:  # beside images, a text may be anything
+        return found
+    return sorted(_stems(home.annotations, ".txt") + [
+        f"{folder}/{stem}" for folder in _listed(home.annotations) if os.path.isdir(home.annotations / folder)
+        for stem in _stems(home.annotations / folder, ".txt")]) if os.path.isdir(home.annotations) else []
+
+
 def _class_names(home):
+    """Those in a file; None without one."""
     places = [home.path]
     if YEAR.fullmatch(home.path.name):
         places.append(home.path.parent)
@@ -327,17 +345,25 @@ def _class_names(home):
             if not all(TEXT.fullmatch(name) for name in names):
                 raise InputError(f"{path}: a name in it is no text in UTF-8; save it as UTF-8")
             return names
-    return list(CLASSES)
+    return None
+
+
+def _table(home, names):
+    """The labels that numbers in label images mean: {number: label}; None if numbers are labels."""
+    own = _class_names(home) or list(CLASSES if set(CLASSES) <= set(names) else names)
+    if names[:len(own)] == own:
+        return None
+    return {0: 0, VOID: VOID} | {i: names.index(name) + 1 for i, name in enumerate(own, start=1) if name in names}
 
 
 def _ids(home, kind, split, names):
     """Image ids of a split. Further columns, as the lists of one class have them, are left out."""
-    folder, suffix = (home.path / "SegmentationClass", ".png") if kind == "Segmentation" else (home.annotations, ".xml")
-    there = _stems(folder, suffix)
+    there = _stems(home.path / "SegmentationClass", ".png") if kind == "Segmentation" else _annotated(home)
     lists = _lists(home, kind, names)
     if split is None or (split == "all" and "all" not in lists) or (split == "train" and not lists):
         if not there:
-            raise InputError(f"{folder}: no annotation (*{suffix}) in it; {ROOT}")
+            where, form = ("SegmentationClass", "*.png") if kind == "Segmentation" else (home.annotations, "*.xml")
+            raise InputError(f"{home.path / where}: no annotation ({form}) in it; {ROOT}")
         return there
     path = _list(home, kind, split)
     if not os.path.isfile(path):
@@ -359,18 +385,19 @@ def _ids(home, kind, split, names):
 
 
 def _list(home, kind, split):
-    return home.path / "ImageSets" / (f"{split}.txt" if "/" in str(split) else f"{kind}/{split}.txt")
+    sets = home.path / "ImageSets"
+    inner = sets / (f"{split}.txt" if "/" in str(split) else f"{kind}/{split}.txt")
+    return inner if os.path.isfile(inner) or not os.path.isfile(sets / f"{split}.txt") else sets / f"{split}.txt"
 
 
 def _lists(home, kind, names):
-    """Names of the splits there are: those of a kind (Main, Segmentation) first, the others with their folder."""
-    sets, found, classes = home.path / "ImageSets", [], {*names, *CLASSES}
-    for folder in sorted(_listed(sets) if os.path.isdir(sets) else [], key=lambda name: (name != kind, name)):
-        prefix = "" if folder == kind else f"{folder}/"
-        # The lists of one class, car_train.txt, would drown the others.
-        found += [prefix + stem for stem in _stems(sets / folder, ".txt")
-                  if stem.rpartition("_")[0] not in classes]
-    return found
+    """Names of the splits there are: those of a kind (Main, Segmentation) and of none first, others with their folder."""
+    sets, classes = home.path / "ImageSets", {*names, *CLASSES}
+    found = _stems(sets / kind, ".txt") + _stems(sets, ".txt")
+    for folder in _listed(sets) if os.path.isdir(sets) else []:
+        found += [f"{folder}/{stem}" for stem in _stems(sets / folder, ".txt") if folder != kind]
+    # The lists of one class, car_train.txt, would drown the others.
+    return [name for name in dict.fromkeys(found) if name.rpartition("/")[2].rpartition("_")[0] not in classes]
 
 
 def _flags(home, split, name, ids):
@@ -411,12 +438,15 @@ def _lines(path):
 
 
 def _sample(home, image_id, names, masks):
-    path = home.annotations / f"{image_id}.xml"
-    tree = _parsed(path)
-    size = width, height = [_number(path, tree, f"size/{side}") for side in ("width", "height")]
+    path, tree = _parsed(home, image_id)
+    image = _image(home, image_id, _filename(tree))
+    size = height, width = [_number(path, tree, f"size/{side}", default=0) for side in ("height", "width")]
+    if size == [0, 0]:
+        size = height, width = images.upright_size(image, image, REMEDY)
     if not all(1 <= side <= 2**24 and side % 1 == 0 for side in size):  # beyond that float32 has not every number
         raise InputError(f"{path}: <size> {width:g} x {height:g}, expected whole pixels, 1 or more; {REMEDY}")
-    boxes, labels, ignored, extras, rows = [], [], [], [], []
+    size = int(height), int(width)
+    boxes, labels, ignored, extras, rows, runs = [], [], [], [], [], []
     for number, item in enumerate(tree.findall("object"), start=1):
         name = item.findtext("name", "").strip()
         where = f"{path}: object {number} ({' '.join(name.split())[:60] or 'no name'})"
@@ -424,12 +454,14 @@ def _sample(home, image_id, names, masks):
         boxes.append(_box(where, item, width, height))
         rows.append({
             "pose": item.findtext("pose", "").strip() or "Unspecified",
-            **{flag: int(_number(where, item, flag, default=0) != 0) for flag in FLAGS},
+            **{flag: _flag(where, item, flag) for flag in FLAGS},
             "parts": [_part(f"{where}, part {n}", part) for n, part in enumerate(item.findall("part"), start=1)],
             "tags": _leaves(item, OBJECT)})
         ours = _ours(where, item)
         ignored.append(bool(ours.get("ignored", rows[-1]["difficult"])))
         extras.append(_dict(where, ours.get("details", {})))
+        if masks and "mask" in ours:
+            runs.append(_mask(where, ours["mask"], size))
     details = {key: [row[key] for row in rows] for key in ("pose", *FLAGS)}
     for key in ("parts", "tags"):
         if any(row[key] for row in rows):
@@ -439,38 +471,50 @@ def _sample(home, image_id, names, masks):
     about = {key: text for key, text in _leaves(tree, {"object", OURS}).items()
              if key not in ("size/width", "size/height")}
     return Sample(
-        image_id, _image(home, image_id, _filename(tree)), (int(height), int(width)),
-        np.array(boxes, "float32").reshape(-1, 4), np.array(labels, "int32"), np.array(ignored, bool), details,
+        image_id, image, size, np.array(boxes, "float32").reshape(-1, 4), np.array(labels, "int32"),
+        np.array(ignored, bool), details, masks=runs if runs and len(runs) == len(labels) else
         LabelImage(_label_file(home, "SegmentationObject", image_id)) if masks else None,
         about={**about, **_dict(path, _ours(path, tree).get("about", {}))})
 
 
-def _segmented(home, image_id, names, masks):
+def _mask(where, runs, size):
+    """A mask of run lengths, by columns, which begin with the zeros."""
+    pixels = size[0] * size[1]
+    if (not isinstance(runs, list) or any(type(run) is not int or run < 0 for run in runs) or sum(runs) != pixels
+            or pixels > images.MAX_PIXELS):
+        raise InputError(f"{where}: mask {_short(runs)} in <{OURS}>, expected the lengths of runs, {pixels} pixels "
+                         f"together; delete the tag, or {REMEDY}")
+    return coco_mask.frPyObjects({"size": list(size), "counts": runs}, *size)
+
+
+def _segmented(home, image_id, names, masks, table):
     """A sample with its label image, which is opened."""
     path = _label_file(home, "SegmentationClass", image_id)
-    shape = _check_labels(images.labels(path, path, REMEDY), len(names), path).shape
-    if os.path.lexists(home.annotations / f"{image_id}.xml"):
+    shape = _check_labels(images.labels(path, path, REMEDY), table or range(len(names) + 1), path).shape
+    if os.path.lexists(_file(home, image_id)):
         sample = _sample(home, image_id, names, masks)
     else:
         sample = Sample(image_id, _image(home, image_id, ""), shape,
                         masks=LabelImage(_label_file(home, "SegmentationObject", image_id)) if masks else None)
-    return sample._replace(segmentation=LabelImage(path))
+    return sample._replace(segmentation=LabelImage(path, table))
 
 
-def _check_labels(numbers, classes, name):
+def _check_labels(numbers, known, name):
     """The same numbers, if each can be the label of a pixel."""
-    wrong = numbers[(numbers > classes) & (numbers != VOID)]
+    wrong = numbers[~np.isin(numbers, [*known, VOID])]
     if wrong.size:
         colours = ", or save it with a palette instead of colours" if wrong.max() > 255 else ""
-        raise InputError(f"{name}: label {wrong[0]}, expected 0 to {classes} (there are {classes} classes) and {VOID} "
-                         f"for ignored; list all classes in labels.txt{colours}, or {REMEDY}")
+        expected = (f"0 to {len(known) - 1} (there are {len(known) - 1} classes)" if isinstance(known, range) else
+                    f"{sample_data.few(sorted(known))} (those of its classes that are in class_names)")
+        raise InputError(f"{name}: label {wrong[0]}, expected {expected} and {VOID} for ignored; list all classes in "
+                         f"labels.txt{colours}, or {REMEDY}")
     return numbers
 
 
 def _have_masks(home, ids):
     """Whether there are masks of all images, and objects that they are of."""
     return all(os.path.isfile(home.path / "SegmentationObject" / f"{image_id}.png")
-               and os.path.isfile(home.annotations / f"{image_id}.xml") for image_id in ids)
+               and os.path.isfile(_file(home, image_id)) for image_id in ids)
 
 
 def _label_file(home, folder, image_id):
@@ -488,13 +532,23 @@ def _present(sample, classes):
     return present
 
 
-def _parsed(path):
+def _file(home, image_id):
+    """Path of an annotation: text only where there is no XML."""
+    path, text = (home.annotations / f"{image_id}{suffix}" for suffix in (".xml", ".txt"))
+    return text if not os.path.lexists(path) and os.path.isfile(text) and home.annotations != home.path else path
+
+
+def _parsed(home, image_id):
+    """Path and tree of an annotation."""
+    path = _file(home, image_id)
     if not os.path.isfile(path):
-        found = "no file" if os.path.lexists(path) else "missing"
-        text = " (the text beside it, the form of VOC 2005 and 2006, is not read)" if _is_old(path) else ""
-        raise InputError(f"{path}: annotation is {found}{text}; {REMEDY}")
+        raise InputError(f"{path}: annotation is {'no file' if os.path.lexists(path) else 'missing'}; {REMEDY}")
     try:
-        return defusedxml.ElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+        if path.suffix == ".txt":
+            return path, _from_text(path, path.read_bytes().decode("utf-8", "replace"))
+        return path, defusedxml.ElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: annotation cannot be read ({error.strerror}); {REMEDY}") from None
     except defusedxml.DefusedXmlException:
@@ -504,22 +558,61 @@ def _parsed(path):
         raise InputError(f"{path}: annotation is no XML ({' '.join(str(error).split())}); {REMEDY}") from None
 
 
-def _is_old(path):
-    """Whether there is no XML but the plain text of the first kits."""
-    text = path.with_suffix(".txt")
-    with contextlib.suppress(OSError):
-        return os.path.isfile(text) and "PASCAL Annotation" in text.read_text("latin-1")[:200]
-    return False
+def _from_text(path, text):
+    """The tree that the text of 2005 and 2006 means."""
+    def told(what):
+        found = re.search(rf"(?m)^[# ]*{what}[^:\n]*:(.*)$", text)
+        return found[1].strip().strip('"') if found else ""
+
+    boxes, count = OLD_BOX.findall(text), told("Objects with ground truth").partition(" ")[0]
+    if "PASCAL Annotation" not in text[:200] or count != str(len(boxes)):
+        raise InputError(f"{path}: expected XML beside it, or PASCAL Annotation Version 1.00 in it, with a box of each "
+                         f"of {_short(count)} objects (there are {len(boxes)}); {REMEDY}")
+    top = ElementTree.Element("annotation")
+    sides = zip(("size/width", "size/height", "size/depth"), re.findall(r"\d+", told("Image size")))
+    _put(top, {"filename": told("Image filename"), "source/database": told("Database"), **dict(sides)})
+    from_0 = told("Top left pixel co-ordinates") == "(0, 0)"  # as in INRIA's set of persons
+    for given, *box in boxes:
+        name, pose, truncated, difficult = OLD_NAME.fullmatch(given).groups()
+        item = ElementTree.SubElement(top, "object")
+        _put(item, {"name": name.lower(), "pose": pose or "", "truncated": int(bool(truncated)),
+                    "difficult": int(bool(difficult))})
+        for edge, number in zip(("xmin", "ymin", "xmax", "ymax"), box):
+            _put(item, {f"bndbox/{edge}": float(number) + 1 if from_0 and NUMBER.fullmatch(number) else number})
+    return top
 
 
 def _leaves(element, without):
-    """Text of each tag in an element and of those in them: {"filename": "a.jpg", "source/database": "mine"}."""
-    found = {}
+    """Text of each tag in an element and of those in them: {"filename": "a.jpg", "source/database": "mine"}.
+
+    A tag that is there twice, has attributes or is deeper is there as XML.
+    """
+    groups, found = {}, {}
     for child in element:
-        for tag, leaf in [(child.tag, child), *((f"{child.tag}/{below.tag}", below) for below in child)]:
-            if len(leaf) == 0 and child.tag not in without and TAGS.fullmatch(tag):
-                found.setdefault(tag, (leaf.text or "").strip())
+        if child.tag not in without:
+            groups.setdefault(child.tag, []).append(child)
+    for tag, group in groups.items():
+        inner = list(group[0])
+        leaves = {f"{tag}/{leaf.tag}": leaf for leaf in inner} if inner else {tag: group[0]}
+        mixed = inner and "".join([group[0].text or "", *(leaf.tail or "" for leaf in inner)]).strip()
+        texts = {key: (leaf.text or "").strip() for key, leaf in leaves.items()}
+        if (len(group) == 1 and len(leaves) == max(len(inner), 1) and not mixed and not group[0].attrib
+                and all(TAGS.fullmatch(key) and not texts[key].startswith("<") and not len(leaf) and not leaf.attrib
+                        for key, leaf in leaves.items())):
+            found.update(texts)
+        elif all(child.find("/".join("*" * 50)) is None for child in group):
+            found[tag] = "".join(_xml(child) for child in group)
     return found
+
+
+def _xml(element):
+    """An element as text, without the blanks between tags."""
+    element = copy.deepcopy(element)
+    for each in element.iter():
+        each.tail = (each.tail if (each.tail or "").strip() else None) if each is not element else None
+        if len(each) and not (each.text or "").strip():
+            each.text = None
+    return ElementTree.tostring(element, "unicode")
 
 
 def _ours(where, element):
@@ -555,7 +648,9 @@ def _filename(tree):
 
 def _image(home, image_id, filename):
     """Path of the image: the one named by the id, as in the kit, or else the file the annotation names."""
-    for name in filter(None, [*(image_id + suffix for suffix in SUFFIXES), filename]):
+    inner, stem = os.path.split(image_id)
+    named = [os.path.join(inner, filename)] * (os.path.splitext(filename)[0] == stem)  # which of a.jpg and a.png
+    for name in filter(None, [*named, *(image_id + suffix for suffix in SUFFIXES), filename]):
         path = home.pictures / name
         if os.path.isfile(path):
             return str(path)
@@ -577,13 +672,18 @@ def _box(where, item, width, height):
 
 
 def _part(where, item):
-    """A head, hand or foot: `(name, x1, y1, x2, y2)`."""
-    return item.findtext("name", "").strip(), *_edges(where, item)
+    """A head, hand or foot: `[name, x1, y1, x2, y2]`."""
+    return [item.findtext("name", "").strip(), *_edges(where, item)]
 
 
 def _edges(where, item):
     return [_number(where, item, f"bndbox/{edge}", base=base)
             for edge, base in (("xmin", 1), ("ymin", 1), ("xmax", 0), ("ymax", 0))]
+
+
+def _flag(where, item, tag):
+    unknown = item.findtext(tag, "").strip().lower() == "unspecified"
+    return 0 if unknown else int(_number(where, item, tag, default=0) != 0)
 
 
 def _number(where, element, tag, default=None, base=0):
@@ -594,7 +694,7 @@ def _number(where, element, tag, default=None, base=0):
     if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         found = _short(text) if text else "missing or empty"
         raise InputError(f"{where}: <{tag}> is {found}, expected a number; {REMEDY}")
-    return float(EXACT.subtract(decimal.Decimal(text), base)) if base else float(text)
+    return float(text) - base
 
 
 def _short(value):
@@ -656,34 +756,43 @@ def _write_sample(home, sample, names):
     header = images.header(contents, sample.name, MEND)
     suffix = os.path.splitext(sample.source)[1] if isinstance(sample.source, str) else ""
     filename = sample.image_id + (suffix if suffix in SUFFIXES else SUFFIX[header.format])
-    size = tuple(sample.size)
-    if size == (0, 0):
-        size = images.decode(contents, sample.name, MEND).shape[:2]
-    tree = _annotation(sample, names, size, home.name, filename, len(header.getbands()))
+    size = images.upright_size(contents, sample.name, MEND)
+    if tuple(sample.size) not in ((0, 0), size):
+        raise InputError(f"{sample.name}: image is {size[1]} x {size[0]} pixels, its sample says {sample.size[1]} x "
+                         f"{sample.size[0]} (width x height), so the boxes would be wrong; {MEND}")
+    numbers, runs = (None, None) if sample.masks is None else _numbered(sample, size)
+    tree = _annotation(sample, names, size, home.name, filename, len(header.getbands()), runs)
     (home / "JPEGImages" / filename).write_bytes(contents)
     (home / "Annotations" / f"{sample.image_id}.xml").write_bytes(ElementTree.tostring(tree, "utf-8"))
     if sample.segmentation:
-        numbers = _check_labels(sample_data.segmentation(sample), len(names), sample.segmentation.name)
-        _write_labels(home / "SegmentationClass" / f"{sample.image_id}.png", numbers)
-    if sample.masks is not None:
-        _write_labels(home / "SegmentationObject" / f"{sample.image_id}.png", _numbered(sample, size))
+        labels = _check_labels(sample_data.segmentation(sample), range(len(names) + 1), sample.segmentation.name)
+        _write_labels(home / "SegmentationClass" / f"{sample.image_id}.png", labels)
+    if numbers is not None:
+        _write_labels(home / "SegmentationObject" / f"{sample.image_id}.png", numbers)
 
 
 def _numbered(sample, size):
-    """Which object a pixel belongs to, uint8 `[H, W]`: its number from 1 on, 0 none, 255 void."""
-    if len(sample.labels) >= VOID:
-        raise InputError(f"{sample.name}: {len(sample.labels)} objects with masks, of which VOC's label images can "
-                         f"tell {VOID - 1} apart; leave masks out")
+    """Which object a pixel belongs to, uint8 `[H, W]`: its number from 1 on, 0 none, 255 void; and the run lengths of
+    each object's mask, None if these numbers tell them.
+    """
     if isinstance(sample.masks, LabelImage):
         numbers = sample_data.label_image(sample.masks)
-        return np.where((0 <= numbers) & (numbers <= VOID), numbers, 0).astype("uint8")
+        numbers = np.where((0 <= numbers) & (numbers <= VOID), numbers, 0).astype("uint8")
+        return numbers, None if len(sample.labels) < VOID else [_runs(mask) for mask in sample_data.masks(sample)]
     if len(sample.masks) != len(sample.labels) or any(tuple(mask["size"]) != size for mask in sample.masks):
         raise InputError(f"{sample.name}: its masks are not one for each of {len(sample.labels)} objects, all of "
                          f"{size[1]} x {size[0]} pixels; {MEND}")
-    numbers = np.zeros(size, "uint8")
-    for number, mask in enumerate(sample_data.masks(sample), start=1):
+    numbers, masks = np.zeros(size, "uint8"), sample_data.masks(sample._replace(size=size))
+    for number, mask in enumerate(masks[:VOID - 1], start=1):
         numbers[mask > 0] = number
-    return numbers
+    told = len(masks) < VOID and all(np.array_equal(numbers == i, mask > 0) for i, mask in enumerate(masks, start=1))
+    return numbers, None if told else [_runs(mask) for mask in masks]
+
+
+def _runs(mask):
+    """Lengths of the runs of equal pixels by columns, the first of zeros."""
+    changes = np.flatnonzero(np.diff(mask.T.ravel() > 0, prepend=False))
+    return np.diff(changes, prepend=0, append=mask.size).tolist()
 
 
 def _write_labels(path, numbers):
@@ -716,31 +825,33 @@ def _write_lines(path, lines):
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8", "surrogateescape")
 
 
-def _annotation(sample, names, size, folder, filename, depth):
+def _annotation(sample, names, size, folder, filename, depth, runs):
     """The XML of a sample. What has no tag in VOC stands in one of ours, as JSON."""
     top = ElementTree.Element("annotation")
     segmented = sample.segmentation or sample.masks is not None
     tags = {"folder": folder, "filename": filename, "size/width": str(size[1]), "size/height": str(size[0]),
             "size/depth": str(depth), "segmented": str(int(bool(segmented)))}
     told = _tags(sample.about, {"object", OURS, "size/width", "size/height"})
-    tags = {tag: text for tag, text in {**tags, **told}.items() if _fits(text)}
+    branches = {tag.partition("/")[0] for tag in told if "/" in tag}
+    tags = {tag: text for tag, text in {**tags, **told}.items() if _fits(text) and tag not in branches}
     order = ("folder", "filename", "source", "owner", "size", "segmented")  # as in the kits
     rank = {tag: order.index(tag.partition("/")[0]) if tag.partition("/")[0] in order else len(order) for tag in tags}
     _put(top, {tag: tags[tag] for tag in sorted(tags, key=rank.get)})
     for i in range(len(sample.labels)):
-        top.append(_object(sample, i, names, size))
+        top.append(_object(sample, i, names, size, runs))
     _put_ours(top, sample, {"about": {key: value for key, value in sample.about.items() if key not in told}})
     ElementTree.indent(top, "\t")
     top.tail = "\n"
     return top
 
 
-def _object(sample, i, names, size):
+def _object(sample, i, names, size, runs):
     where = f"{sample.name}: object {i + 1}"
     label, box = sample.labels[i], sample.boxes[i]
     if not 1 <= label <= len(names):
         raise InputError(f"{where} has the label {label}, expected 1 to {len(names)}; give a name to every class")
-    if not (0 <= box[0] < box[2] <= size[1] and 0 <= box[1] < box[3] <= size[0]):
+    x1, y1, x2, y2 = np.float64(box) + 1  # as they are read again
+    if not (1 <= x1 < x2 <= size[1] + 1 and 1 <= y1 < y2 <= size[0] + 1):
         raise InputError(f"{where} has the box {box.tolist()}, which has no area or is not inside the image of "
                          f"{size[1]} x {size[0]} pixels; {MEND}")
     details = {key: _row(sample, key, i) for key in sample.details}
@@ -762,7 +873,7 @@ def _object(sample, i, names, size):
     further = details.get("tags")
     if isinstance(further, dict) and len(_tags(further, OBJECT)) == len(further):
         _put(item, details.pop("tags"))
-    ours = {"details": details}
+    ours = {"details": details, **({"mask": runs[i]} if runs else {})}
     if bool(sample.ignored[i]) != bool(tags["difficult"]):
         ours["ignored"] = bool(sample.ignored[i])
     _put_ours(item, sample, ours)
@@ -779,10 +890,14 @@ def _row(sample, key, i):
 
 def _tags(values, without):
     """Those of a dict that can stand in tags: by names of one or two tags, with texts that come back as they are."""
-    def is_tag(key):
-        return isinstance(key, str) and TAGS.fullmatch(key) and not {key, key.partition("/")[0]} & without
+    def comes_back(key, text):
+        if not (isinstance(key, str) and TAGS.fullmatch(key) and _fits(text)) or key in without:
+            return False
+        element = ElementTree.Element("x")
+        _put(element, {key: text})
+        return _leaves(element, without) == {key: text}
 
-    found = {key: text for key, text in values.items() if is_tag(key) and _fits(text)}
+    found = {key: text for key, text in values.items() if comes_back(key, text)}
     branches = {"size", *(key.partition("/")[0] for key in found if "/" in key)}
     return {key: text for key, text in found.items() if key not in branches}
 
@@ -793,7 +908,18 @@ def _put(element, tags):
         parent = element.find(branch) if branch else element
         if parent is None:
             parent = ElementTree.SubElement(element, branch)
-        ElementTree.SubElement(parent, leaf).text = str(text)
+        inner = _from_xml(str(text)) if not branch else []
+        if inner and all(each.tag == leaf for each in inner):
+            parent.extend(inner)
+        else:
+            ElementTree.SubElement(parent, leaf).text = str(text)
+
+
+def _from_xml(text):
+    """The elements in a text that is XML; none in another."""
+    with contextlib.suppress(Exception):
+        return list(defusedxml.ElementTree.fromstring(f"<x>{text}</x>", forbid_dtd=True)) if text[:1] == "<" else []
+    return []
 
 
 def _put_box(element, where, box):
@@ -807,17 +933,16 @@ def _put_part(element, where, part):
         if len(box) != 4 or not _fits(name) or not np.isfinite(box).all():
             raise ValueError
     except (TypeError, ValueError):
-        raise InputError(f"{where} has the part {_short(part)}, expected (name, x1, y1, x2, y2); {MEND}") from None
+        raise InputError(f"{where} has the part {_short(part)}, expected [name, x1, y1, x2, y2]; {MEND}") from None
     item = ElementTree.SubElement(element, "part")
     _put(item, {"name": name})
     _put_box(item, where, box)
 
 
 def _text(number, base):
-    """A number plus `base`, in as many digits as its type needs: float32 fewer than float64."""
-    if float(number).is_integer():
-        return str(int(number) + base)
-    return format(EXACT.add(decimal.Decimal(str(number)), base), "f")
+    """A number plus `base`, in all its digits."""
+    value = float(number) + base
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _put_ours(element, sample, values):

@@ -123,6 +123,31 @@ def test_category_ids_may_begin_at_0(root):
     assert [list(sample.labels) for sample in read(changed(root, change))] == [[1], [2, 1], []]
 
 
+def test_a_category_of_a_repeated_name_counts_only_where_it_is_used(root):
+    def change(data):  # as Roboflow has it, where the project is called as the class
+        data["categories"] = [{"id": 0, "name": "ball", "supercategory": "none"}, {"id": 1, "name": "ball"},
+                              {"id": 2, "name": "bat"}, {"id": 3, "name": "bat"}]
+        for each in data["annotations"]:
+            each["category_id"] = 1
+
+    changed(root, change)
+    assert coco.categories(root) == {1: "ball", 2: "bat"}  # of two that nobody uses the first
+    assert [list(sample.labels) for sample in read(root)] == [[1], [1, 1], []]
+    data = panoptic_contents(root)
+    data["categories"].append({"id": 1, "name": "dog"})
+    put(root, data, "panoptic_train2017")
+    assert coco.categories(root, kind="panoptic") == {3: "dog", 7: "cat", 90: "tooth brush"}
+
+
+def test_masks_are_read_by_themselves_only_if_every_object_has_one(root):
+    assert read(root, masks=None)[0].masks is not None
+    for nothing in (..., None, []):
+        put_second(root, segmentation=nothing)
+        assert [sample.masks for sample in read(root, masks=None)] == [None] * 3
+    changed(root, lambda data: data["annotations"].clear())
+    assert read(root, masks=None)[0].masks is None
+
+
 def test_class_names_may_be_given(root):
     names = ["tooth brush", "bird", "cat", "dog"]
     assert [list(sample.labels) for sample in read(root, class_names=names)] == [[4], [1, 3], []]
@@ -143,11 +168,6 @@ def test_details_are_what_else_the_objects_have_and_about_what_the_images_have(r
                          "num": [None, None], "score": [{"a": [1, 2]}, None]}
     assert c.details == {key: [] for key in b.details}  # without objects, of whatever there is
     assert a.about == {"id": 1, "file_name": "a.jpg", "license": 4}
-
-
-def test_parts_of_persons_are_tuples(root):
-    put_second(root, parts=[["head", 1, 2, 3, 4.5]])
-    assert read(root)[1].details["parts"] == [[("head", 1, 2, 3, 4.5)], None]
 
 
 def test_an_image_without_objects_is_legal(root):
@@ -344,7 +364,9 @@ def test_a_missing_folder_an_empty_one_and_one_with_other_files_are_named(root, 
     stopped(lambda: read(tmp_path / "empty"), "instances_train.json", "none", "'annotations'")
     (root / "annotations/instances_train2017.json").rename(root / "annotations/captions_train2017.json")
     stopped(lambda: read(root), "captions_train2017.json")
-    stopped(lambda: read(root, kind="captions"), "'captions'", "instances, keypoints, panoptic")
+    for kind in ("captions", ["dog", "cat"], None):
+        stopped(lambda: read(root, kind=kind), f"{kind!r}", "instances, keypoints, panoptic")
+    stopped(lambda: coco.detection(root, ["train"]), "train")
 
 
 def test_a_folder_instead_of_a_file_and_a_circle_of_links_are_named(root):
@@ -381,7 +403,7 @@ def test_a_file_in_no_encoding_is_named(root):
     ([], "empty"), ([3], "category 1 is 3"), ([{"id": 1}], "category 1"), ([{"id": "1", "name": "a"}], "'1'"),
     ([{"id": True, "name": "a"}], "True"), ([{"id": 1, "name": " "}], "' '"), ([{"id": 1, "name": ["a"]}], "['a']"),
     ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "id 1 is there twice"),
-    ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "'a' is there twice")])
+    ([{"id": 3, "name": "a"}, {"id": 5, "name": "b"}, {"id": 7, "name": "a"}], "'a' is there twice")])
 def test_bad_categories_are_named(root, categories, found):
     changed(root, lambda data: data.update(categories=categories))
     stopped(lambda: coco.samples(root, on_bad_sample="skip"), "instances_train2017.json", found)
@@ -443,7 +465,7 @@ def test_a_bad_box_is_named_with_its_file_and_annotation(root, bbox, found):
     ({"size": [50, 60], "counts": "o"}, "no compressed run lengths"),
     ({"size": [50, 60], "counts": "\u00e9"}, "no compressed"),
     ({"size": [50, 60], "counts": "\ud800"}, "no compressed"),
-    ({"size": [50, 60], "counts": "o" * 99 + "0"}, "too long")])
+    ({"size": [50, 60], "counts": "o" * 99 + "0"}, "no compressed")])
 def test_a_bad_mask_is_named_but_only_where_masks_are_asked_for(root, segmentation, found):
     put_second(root, segmentation=segmentation)
     assert len(read(root)) == 3
@@ -538,8 +560,8 @@ def test_images_that_share_an_id_or_a_file_are_named(root):
 @pytest.mark.parametrize("annotation, found", [
     (described(12, image_id=9), "annotation 12: image_id 9 is of no image of this file"),
     (described(12, image_id="2"), "image_id '2' is of no image"), (described(12, image_id=[2]), "is no id"),
-    (described(12, image_id=...), "image_id None is no id"), (5, "annotation number 2 is 5"),
-    (None, "number 2 is None")])
+    (described(12, image_id=...), "image_id None is no id"), (5, "annotation number 2, 5: image_id None"),
+    (None, "number 2, None")])
 def test_an_annotation_of_no_image_is_named(root, annotation, found):
     def change(data):
         data["annotations"][1] = annotation
@@ -814,19 +836,18 @@ def test_samples_of_bytes_and_unknown_size_are_written(root, tmp_path):
     assert found[0].details == {"id": [1], "area": [pytest.approx(59.9 * 50)], "iscrowd": [0]}
 
 
-def test_names_of_files_are_kept_where_the_image_ids_stay_the_same(root, tmp_path):
+def test_files_are_named_by_the_image_ids_and_keep_their_suffix(root, tmp_path):
+    (root / "train2017/deep").mkdir()
+    (root / "train2017/b.jpg").rename(root / "train2017/deep/b.JPEG")
+    (root / "train2017/c.jpg").rename(root / "train2017/c.png")
+    changed(root, lambda data: [each.update(file_name=name) for each, name in zip(
+        data["images"], ("../somewhere/a.jpg", "deep/b.JPEG", "c.png"))])
     given = read(root)
-    renamed = [sample._replace(about=sample.about | {"file_name": f"deep/er/{sample.image_id}.jpeg"})
-               for sample in given]
-    coco.write(renamed, tmp_path / "1", NAMES, progress=False)
-    assert (tmp_path / "1/train2017/deep/er/a.jpeg").is_file()
-    same(read(tmp_path / "1"), renamed)
-    for number, name in enumerate(("../a.jpg", "/tmp/a.jpg", "other.jpg", ".a.jpg", "", 5, "deep//a.jpg")):
-        renamed[0] = given[0]._replace(about=given[0].about | {"file_name": name})
-        coco.write(renamed, tmp_path / f"2{number}", NAMES, progress=False)
-        assert ids(read(tmp_path / f"2{number}")) == ["a", "b", "c"]
-        assert (tmp_path / f"2{number}/train2017/a.jpg").is_file()
-    assert not (tmp_path / "a.jpg").exists()
+    coco.write(given, tmp_path / "new", NAMES, progress=False)
+    assert {path.name for path in (tmp_path / "new/train2017").iterdir()} == {"a.jpg", "b.JPEG", "c.jpg"}
+    same(read(tmp_path / "new"), [sample._replace(about={"license": 4}) for sample in given])
+    images = json.loads((tmp_path / "new/annotations/instances_train2017.json").read_text())["images"]
+    assert [each["file_name"] for each in images] == ["a.jpg", "b.JPEG", "c.jpg"]  # c is a JPEG
 
 
 def test_ids_that_are_there_twice_are_numbered_anew(root, tmp_path):
@@ -845,6 +866,79 @@ def test_masks_of_a_label_image_are_written_as_run_lengths(root, tmp_path):
     same(found, [sample._replace(details={}) for sample in given])
     assert found[0].details["area"] == [600, 400, 600] and found[0].details["isthing"] == [0, 1, 1]
     assert [sample.details["id"] for sample in found] == [[1, 2, 3], [4, 5, 6], []]  # segments were of an image only
+
+
+def segmented(samples, seed=0):
+    """The same with labels of pixels, 0 to 3 and 255."""
+    draw = np.random.default_rng(seed)
+    return [sample._replace(segmentation=LabelImage(encoded(draw.choice([0, 1, 2, 3, 255], sample.size))))
+            for sample in samples]
+
+
+def encoded(numbers):
+    file = io.BytesIO()
+    Image.fromarray(numbers.astype("uint8")).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_labels_of_pixels_are_written_beside_and_found_again(root, tmp_path):
+    given = segmented(read(root, masks=True))
+    new = coco.write(given, tmp_path / "new", NAMES, progress=False)
+    assert {path.name for path in new.iterdir()} == {"annotations", "labels", "train2017"}
+    for options in ({"masks": True}, {"kind": "instances"}, {"root": new / "annotations/instances_train2017.json"}):
+        found = read(**{"folder": options.pop("root", new)}, **options)
+        for a, b in zip(found, given, strict=True):
+            path = new / f"labels/train2017/{a.image_id}.png"
+            assert a.segmentation.source == str(path) and Image.open(path).mode == "L"
+            np.testing.assert_array_equal(np.array(Image.open(path)), sample_data.segmentation(b))
+            np.testing.assert_array_equal(sample_data.segmentation(a), sample_data.segmentation(b))
+    same(read(new, masks=True), given)
+    element = next(coco.detection(new).as_numpy_iterator())
+    np.testing.assert_array_equal(element["segmentation"], sample_data.segmentation(given[0]))
+    coco.write(found, tmp_path / "again", NAMES, progress=False)
+    assert files(tmp_path / "again/labels") == files(new / "labels")
+
+
+def test_labels_of_pixels_follow_the_class_names_that_are_given(root, tmp_path):
+    given = segmented(read(root))
+    new = coco.write(given, tmp_path / "new", NAMES, progress=False)
+    found = read(new, class_names=["tooth brush", "bird", "dog", "cat"])
+    for a, b in zip(found, given, strict=True):
+        table = np.full(256, 255)
+        table[:4] = 0, 3, 4, 1
+        np.testing.assert_array_equal(sample_data.segmentation(a), table[sample_data.segmentation(b)])
+
+
+def test_a_label_image_that_is_missing_or_of_another_size_or_class_is_named(root, tmp_path):
+    new = coco.write(segmented(read(root)), tmp_path / "new", NAMES, progress=False)
+    path = new / "labels/train2017/b.png"
+    for numbers, found in ((np.zeros((60, 50)), "50 x 60"), (np.full((50, 60), 4), "unknown labels 4")):
+        path.write_bytes(encoded(numbers))
+        stopped(lambda: coco.detection(new), str(path), found)
+    path.unlink()
+    skips(new, "b", "image 2 ('b.jpg')", str(path), "is missing")
+    for each in path.parent.iterdir():
+        each.rename(each.with_suffix(".txt"))  # as other tools have their boxes there
+    assert [sample.segmentation for sample in read(new)] == [None] * 3
+
+
+def test_a_segmentation_that_could_not_be_read_again_is_refused_and_nothing_is_left(root, tmp_path):
+    given = read(root)
+    whole = segmented(given)
+
+    def refused(samples, *expected, names=NAMES):
+        stopped(lambda: coco.write(samples, tmp_path / "deep/new", names, progress=False), *expected)
+        assert [path.name for path in tmp_path.iterdir()] == ["coco"]
+
+    refused([whole[0], *given[1:]], "1 of 3 samples have a segmentation")
+    refused(whole, "255 classes, at most 254", names=[f"class {i}" for i in range(255)])
+    for numbers, found in ((np.zeros((60, 50)), "50 x 60 pixels, the image 60 x 50"),
+                           (np.full((50, 60), 4), "labels 4")):
+        refused([whole[0]._replace(segmentation=LabelImage(encoded(numbers))), *whole[1:]], "a.jpg", found)
+    refused([whole[0]._replace(segmentation=LabelImage(b"x")), *whole[1:]], "a.jpg: label image")
+    (root / "labels/val2017").mkdir(parents=True)
+    for samples in (given, whole):  # it would be taken for the set's
+        stopped(lambda: coco.write(samples, root, NAMES, "val2017"), "labels/val2017", "is there already")
 
 
 def test_areas_are_those_of_the_masks_or_else_of_the_boxes(root, tmp_path):
@@ -915,7 +1009,7 @@ def test_bad_names_of_classes_and_splits_and_no_samples_are_refused(root, tmp_pa
     given = read(root)
     for names in ([], ["a", "a", "b"], ["a", "", "b"], [1, 2, 3], [["a"], "b", "c"]):
         stopped(lambda: coco.write(given, tmp_path / "new", names), "class_names")
-    for split in ("", "a/b", "..", "annotations", None):
+    for split in ("", "a/b", "..", "annotations", "labels", None):
         stopped(lambda: coco.write(given, tmp_path / "new", NAMES, split), "split")
     stopped(lambda: coco.write([], tmp_path / "new", NAMES), "at least one")
     (tmp_path / "file").write_text("")
@@ -1133,6 +1227,19 @@ def test_voc_goes_to_coco_and_back_without_loss(tmp_path):
     same(found, given)
     assert coco.class_names(new, "trainval2012") == list(voc.CLASSES)
     assert sum(int(sample.ignored.sum()) for sample in found) == 22
+
+
+@real
+def test_the_segmentation_of_voc_goes_to_coco_and_back_without_loss(tmp_path):
+    given, _ = voc.segmentation_samples(DATA / "voc/VOCdevkit", 2012, "val")
+    new = coco.write(given, tmp_path / "coco", voc.CLASSES, "val2012", progress=False)
+    kit = voc.write(read(new, "val2012"), tmp_path / "kit", voc.CLASSES, split="val", progress=False)
+    back, _ = voc.segmentation_samples(kit, split="val")
+    assert len(given) == 34
+    same(back, given)
+    for a, b, c in zip(back, given, read(new, "val2012"), strict=True):
+        np.testing.assert_array_equal(sample_data.segmentation(a), sample_data.segmentation(b))
+        np.testing.assert_array_equal(sample_data.segmentation(c), sample_data.segmentation(b))
 
 
 @real

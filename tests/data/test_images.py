@@ -205,7 +205,8 @@ def test_a_jpeg_is_what_pillow_sees_but_for_rounding():
     for image, options in ((smooth, {}), (smooth, {"progressive": True}), (smooth[..., 0], {})):
         contents = encoded(image, "JPEG", quality=95, **options)
         pillow = np.asarray(Image.open(io.BytesIO(contents)).convert("RGB"))
-        assert np.abs(images.decode(contents, "x").astype(int) - pillow).max() <= 4
+        difference = np.abs(images.decode(contents, "x").astype(int) - pillow)
+        assert difference.max() <= 12 and difference.mean() < 2
     cmyk = encoded(Image.fromarray(smooth).convert("CMYK"), "JPEG", quality=95)
     assert np.abs(images.decode(cmyk, "x").astype(int) - smooth).mean() < 3
 
@@ -242,7 +243,7 @@ def test_a_cut_off_image_is_refused_by_every_door(kind, share, tmp_path):
     assert ("empty" if share == 0 else "truncated or corrupt" if share > 0.1 else "") in message
     refused(lambda: check([sample], progress=False), str(path), "--on-bad-sample skip")
     refused(lambda: images.labels(str(path), str(path)), str(path))
-    if share < 0.1:  # of others the header is there
+    if share == 0:  # of others the header may be there
         refused(lambda: images.upright_size(str(path), str(path)), str(path))
 
 

@@ -1,12 +1,14 @@
 import io
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_cnns.data.images import decode
-from keras_cnns.data.samples import Sample, check, dataset
+from keras_cnns.data.images import ORIENTATION, decode
+from keras_cnns.data.samples import (LabelImage, Sample, check, dataset, few, label_image, masks, reader, segmentation,
+                                     sift)
 from keras_cnns.errors import InputError
 
 
@@ -168,3 +170,152 @@ def test_a_file_that_breaks_after_the_check_is_named_by_the_dataset(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(tf.errors.OpError, match="later.png: image file is empty"):
         list(dataset(samples))
+
+
+# Turned by EXIF.
+
+def lying(kind="JPEG"):
+    """An image that is stored lying, 30 x 20, and stands upright, 20 x 30."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    return encoded(picture(), kind, exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_annotation_of_the_unturned_image_is_told_that_exif_turns_it(kind):
+    with pytest.raises(InputError, match="image is 20 x 30 pixels .turned upright by its EXIF orientation 6., its "
+                                         "annotation says 30 x 20") as error:
+        check([sample("a", lying(kind), size=(20, 30))], progress=False)
+    assert one_line(error) and "'a'" in str(error.value) and "repair it" in str(error.value)
+    assert len(check([sample("a", lying(kind), size=(30, 20))], progress=False)[0]) == 1
+
+
+def test_the_dataset_gives_the_upright_image():
+    for kind in ("JPEG", "PNG"):
+        element, = dataset([sample("a", lying(kind), size=(30, 20))]).as_numpy_iterator()
+        np.testing.assert_array_equal(element["image"], decode(lying(kind), "x"))
+        assert element["image"].shape == (30, 20, 3)
+
+
+def test_a_label_image_of_the_unturned_image_is_bad():
+    labels = LabelImage(encoded(picture()[..., 0], mode="L"))
+    with pytest.raises(InputError, match="label image is 30 x 20 pixels, the image image 'a' 20 x 30") as error:
+        check([sample("a", lying(), size=(30, 20))._replace(segmentation=labels)], progress=False)
+    assert one_line(error)
+
+
+# Label images.
+
+def numbers(*rows, mode="L"):
+    return encoded(np.array(rows, "uint8"), mode=mode)
+
+
+def test_a_table_says_what_the_numbers_mean():
+    file = numbers([0, 1, 7], [255, 7, 9])
+    np.testing.assert_array_equal(label_image(LabelImage(file)), [[0, 1, 7], [255, 7, 9]])
+    np.testing.assert_array_equal(label_image(LabelImage(file, {1: 5, 7: 2})), [[255, 5, 2], [255, 2, 255]])
+    np.testing.assert_array_equal(label_image(LabelImage(file, {7: 2}, other=0)), [[0, 0, 2], [0, 2, 0]])
+    with pytest.raises(InputError, match="unknown labels 0, 9. Known: 1, 7, 255; repair it") as error:
+        label_image(LabelImage(file, {1: 1, 7: 2, 255: 255}, other=None))
+    assert one_line(error) and "label image" in str(error.value)
+
+
+def test_a_label_image_in_memory_is_called_by_its_sample_and_each_of_two_is_looked_at():
+    right, wrong = LabelImage(encoded(picture()[..., 0], mode="L")), LabelImage(numbers([1, 1]))
+    given = sample("a", encoded(picture()))
+    for one, other in ((right, wrong), (wrong, right)):
+        with pytest.raises(InputError, match="^image 'a': label image: label image is 2 x 1 pixels") as error:
+            check([given._replace(segmentation=one, masks=other)], progress=False)
+        assert one_line(error)
+    with pytest.raises(InputError, match="^image 'a': label image: .*truncated"):
+        check([given._replace(segmentation=LabelImage(right.source[:-60]))], progress=False)
+
+
+def test_numbers_that_no_label_can_have_are_bad():
+    colours = LabelImage(encoded(picture()))
+    with pytest.raises(InputError, match="labels from .*, expected 0 to 254") as error:
+        segmentation(sample("a", b"")._replace(segmentation=colours))
+    assert one_line(error)
+
+
+def test_masks_are_the_pixels_of_each_objects_number():
+    given = sample("a", b"", (2, 3), [[0, 0, 1, 1], [1, 0, 3, 2]], [1, 1], [False, False])
+    found = masks(given._replace(masks=LabelImage(numbers([1, 2, 2], [255, 2, 0]))))
+    np.testing.assert_array_equal(found, [[[1, 0, 0], [0, 0, 0]], [[0, 1, 1], [0, 1, 0]]])
+    assert masks(given).shape == (0, 2, 3) and masks(given._replace(masks=[])).shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize("source, found", [
+    (b"", "empty"), (b"text", "no JPEG"), (encoded(picture(), "TIFF", "F"), "mode F"),
+    (encoded(picture(), "JPEG", "CMYK"), "mode CMYK"), (encoded(picture(), "PNG", "L")[:-60], "truncated"),
+    ("nowhere.png", "nowhere.png: image is missing")])
+def test_a_label_image_that_cannot_be_read_is_found_by_the_check(source, found):
+    for field in ("segmentation", "masks"):
+        given = sample("a", encoded(picture()))._replace(**{field: LabelImage(source)})
+        with pytest.raises(InputError, match=found) as error:
+            check([given], progress=False)
+        assert one_line(error) and "--on-bad-sample skip" in str(error.value)
+        assert check([given, sample("b", encoded(picture()))], "skip", progress=False)[1] == [str(error.value)]
+
+
+def test_label_images_and_masks_are_in_the_dataset():
+    file, other = numbers([0, 1, 2], [255, 2, 2]), encoded(picture(2, 3))
+    given = sample("a", other, (2, 3), [[0, 0, 1, 1], [1, 0, 3, 2]], [1, 2], [False, True])._replace(
+        segmentation=LabelImage(file), masks=LabelImage(file), label=4, present=[1, -1, 0],
+        keypoints=np.ones((2, 5, 3), "float32"))
+    element, = dataset([given]).as_numpy_iterator()
+    np.testing.assert_array_equal(element["segmentation"], [[0, 1, 2], [255, 2, 2]])
+    np.testing.assert_array_equal(element["masks"], [[[0, 1, 0], [0, 0, 0]], [[0, 0, 1], [0, 1, 1]]])
+    assert element["label"] == 4 and list(element["present"]) == [1, -1, 0] and element["keypoints"].shape == (2, 5, 3)
+
+
+# Rows.
+
+def test_a_reader_fills_objects_up_with_zeros_and_cuts_off_what_is_too_much():
+    file = numbers([0, 1, 2], [3, 2, 2])
+    boxes = [[0, 0, 1, 1], [1, 0, 3, 2], [0, 1, 1, 2]]
+    given = [sample("a", b"1", (2, 3), boxes, [1, 2, 3], [False, True, True])._replace(masks=LabelImage(file)),
+             sample("b", b"2", (2, 3), boxes[:1], [1], [True])._replace(masks=LabelImage(file)),
+             sample("c", b"3", (2, 3), [], [], [])._replace(masks=LabelImage(file))]
+    for rows in (1, 2, 5):
+        read = reader(given, rows)
+        for i, each in enumerate(given):
+            found = {key: value.numpy() for key, value in read(tf.constant(i)).items()}
+            count = min(len(each.labels), rows)
+            for key, values in (("boxes", each.boxes), ("labels", each.labels), ("ignored", each.ignored),
+                                ("masks", masks(each))):
+                assert len(found[key]) == rows
+                np.testing.assert_array_equal(found[key][:count], values[:count])
+                assert not found[key][count:].any()
+            assert found["image"] == each.source and found["image_id"] == each.image_id.encode()
+
+
+# Words.
+
+def test_few_values_are_as_many_as_one_can_read():
+    assert few([]) == "" and few("abc") == "a, b, c" and few(range(20), 3) == "0, 1, 2, ..."
+
+
+def test_a_generator_is_closed_when_the_first_problem_ends_it():
+    closed = []
+
+    def results():
+        try:
+            yield from [1, InputError("bad"), 2]
+        finally:
+            closed.append(True)
+
+    with pytest.raises(InputError, match="bad"):
+        sift(results(), "stop")
+    assert closed == [True]
+
+
+def test_names_that_are_no_utf8_pass_through_the_graph(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    try:
+        with open(path, "wb") as file:
+            file.write(encoded(picture()))
+    except OSError:
+        pytest.skip("this file system wants UTF-8")
+    element, = dataset([sample("caf\udce9", path)]).as_numpy_iterator()
+    assert element["image_id"] == b"caf\xe9" and element["image"].shape == (20, 30, 3)
