@@ -220,6 +220,8 @@ def _check(options):
             ("broken", told.broken), ("of odd size", told.odd_sizes), ("tiny objects", told.tiny_objects),
             ("duplicates", told.duplicates), ("classes without anything", told.unused),
             ("images without an annotation", named.unannotated(options.data))):
+        if lines is None:  # of this kind of data nobody can tell
+            continue
         print(f"{len(lines)} {heading}{':' * bool(lines)}", *lines[:20], sep="\n  ")
         if len(lines) > 20:
             print(f"  ... and {len(lines) - 20} more")

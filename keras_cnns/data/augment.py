@@ -2,7 +2,7 @@
 
 All are TensorFlow ops for `tf.data`, and all chance comes of a seed, two whole numbers as stateless ops take them: the
 same results on any number of threads. Functions given the same seed throw the same dice: give each its own, by
-`tf.random.fold_in(seed, n)`.
+`views.another_seed(seed, n)`.
 
 Keras' layers of such names are not used: their dice are a variable that the threads of a pipeline take turns at, and
 they accept no tensor for a seed; CutMix and RandomElasticTransform differ from the papers, and none moves keypoints.
@@ -169,7 +169,7 @@ def warp(element, field, forward=None, padding=None):
         points = forward(before)
         # The last: the inverse of a field that folds may not be found.
         seen = (visible > 0.0) & tf.reduce_all(
-            (points >= 0.0) & (points < canvas) & (tf.abs(_at(field, points) - before) < 1.0), -1, keepdims=True)
+            (points >= 0.0) & (points <= canvas) & (tf.abs(_at(field, points) - before) < 1.0), -1, keepdims=True)
         out["keypoints"] = tf.where(seen, tf.concat([points, visible], -1), 0.0)
     if "masks" in element:
         masks = tf.gather(tf.reshape(element["masks"], [-1, size[0] * size[1]]), index, axis=1)
@@ -269,7 +269,7 @@ def _pixels(element):
         if image.dtype != tf.string:
             return tf.cast(image, tf.float32)
         image = images.opened(image, element.get("name", "image"))
-    return tf.cast(images.cut(image, tf.concat([[0, 0], image.size[::-1]], 0), 0), tf.float32)
+    return tf.cast(images.cut(image, tf.concat([[0, 0], image.size[::-1]], 0)), tf.float32)
 
 
 def _centres(size):

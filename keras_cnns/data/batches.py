@@ -46,7 +46,7 @@ def bucketed(samples, sizes):
 
 
 def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.letterboxed_or_mirrored, colour=None,
-             pairs=(), keep="visible", worker=0, workers=1, remainder="drop"):
+             change=None, mix=None, pairs=(), keep="visible", worker=0, workers=1, remainder="drop"):
     """The training input of a network, from any step on.
 
     Every epoch is a new order of the samples, every place in it a new chance of augmentation; both follow from
@@ -56,7 +56,9 @@ def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.
     Args:
       samples: `data.samples.Sample`s. image_size: (height, width).
       view: one of `views`' with the arguments (size, canvas, boxes, seed).
-      colour: function of (image `[H, W, 3]` float32, 0 to 255; seed) to the same, such as those of `augment`.
+      colour: function of (image `[h, w, 3]` float32, 0 to 255; seed) to the same, such as `augment.photometric`.
+      change: function of (element on its canvas, seed) to the same, such as `augment.elastic`.
+      mix: function of (batch, as it is returned; seed) to what is returned instead, for `augment.mixup` and `cutmix`.
       pairs, keep: as of `views.render`.
       worker, workers, remainder: as of `epoch`.
 
@@ -66,36 +68,55 @@ def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.
       where the samples have them, masks `[batch, G, H, W]`, keypoints `[batch, G, J, 3]`, segmentation
       `[batch, H, W]`, label `[batch]`, present `[batch, K]`.
     """
-    order = np.concatenate([epoch(len(samples), batch, seed, number, worker, workers, remainder)
-                            for number in range(epochs)]).reshape(-1)
-    place = np.arange(first_step * batch, len(order))
-    items = tf.data.Dataset.from_tensor_slices((order[place], place * workers + worker))
+    items = places(len(samples), batch, epochs, seed, first_step, worker, workers, remainder)
     read = data_samples.reader(samples, most_objects(samples))
-    return batched(items, read, image_size, batch, seed, view, colour, pairs, keep)
+    return batched(items, read, image_size, batch, seed, view, colour, change, mix, pairs, keep)
+
+
+def places(count, batch, epochs, seed, first_step=0, worker=0, workers=1, remainder="drop"):
+    """The course of a run: `tf.data.Dataset` of (index of a sample, its place among all workers' places), int64.
+
+    Each epoch's order is made when it begins, so a long run takes no more memory than a short one.
+    """
+    if not count:
+        raise InputError("No samples; name a data set or a split that has some.")
+    share = steps_per_epoch(range(count), batch, workers, remainder) * batch
+
+    def one_epoch(number):
+        order = tf.numpy_function(
+            lambda number: epoch(count, batch, seed, number, worker, workers, remainder).reshape(-1), [number], tf.int64)
+        place = number * share + tf.range(share, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices((tf.ensure_shape(order, [share]), place * workers + worker))
+
+    first = first_step * batch
+    items = tf.data.Dataset.range(first // share, epochs).flat_map(one_epoch).skip(first % share)
+    return items.apply(tf.data.experimental.assert_cardinality(max(epochs * share - first, 0)))
 
 
 def training_in_buckets(samples, sizes, batch, epochs, seed, first_step=0, view=views.letterboxed_or_mirrored,
-                        colour=None, pairs=(), keep="visible"):
+                        colour=None, change=None, mix=None, pairs=(), keep="visible"):
     """As `training`, with batches of several sizes, so that wide and tall images need little padding.
 
     An image is seen at the size whose proportions are nearest to its own (`bucketed`); each batch has one size. The
     last batch of a size is filled up from the size's first. An epoch has as many steps as `bucket_batches` gives.
     """
-    steps = [bucket_batches(samples, sizes, batch, seed, number) for number in range(epochs)]
+    bucket = bucketed(samples, sizes)
+    steps = [bucket_batches(bucket, batch, seed, number) for number in range(epochs)]
     order, buckets = (np.concatenate([part[i] for part in steps])[first_step:] for i in range(2))
     place = np.arange(first_step * batch, first_step * batch + order.size)
     canvases = np.asarray(sizes, "int32")[np.repeat(buckets, batch)]
     items = tf.data.Dataset.from_tensor_slices((order.reshape(-1), place, canvases))
     read = data_samples.reader(samples, most_objects(samples))
-    return batched(items, read, None, batch, seed, view, colour, pairs, keep)
+    return batched(items, read, None, batch, seed, view, colour, change, mix, pairs, keep)
 
 
-def bucket_batches(samples, sizes, batch, seed, number):
-    """An epoch in buckets: indices into the samples, `[steps, batch]`, and into the sizes, `[steps]`."""
+def bucket_batches(bucket, batch, seed, number):
+    """An epoch in buckets, of what `bucketed` gives: indices into the samples, `[steps, batch]`, and into the sizes,
+    `[steps]`.
+    """
     dice = np.random.default_rng([seed, number])
-    bucket = bucketed(samples, sizes)
     order, of = [], []
-    for i in range(len(sizes)):
+    for i in np.unique(bucket):
         members = dice.permutation(np.flatnonzero(bucket == i))
         steps = -(-len(members) // batch)
         order.extend(np.resize(members, (steps, batch)))
@@ -109,8 +130,8 @@ def most_objects(samples):
     return max([1, *(len(s.boxes) for s in samples)])
 
 
-def batched(items, read, image_size, batch, seed, view=views.letterboxed_or_mirrored, colour=None, pairs=(),
-            keep="visible"):
+def batched(items, read, image_size, batch, seed, view=views.letterboxed_or_mirrored, colour=None, change=None,
+            mix=None, pairs=(), keep="visible"):
     """Batches of rendered elements; arguments and result as of `training`.
 
     Args:
@@ -123,15 +144,19 @@ def batched(items, read, image_size, batch, seed, view=views.letterboxed_or_mirr
         chance = tf.stack([tf.constant(seed, tf.int64), place])
         image = images.opened(element["image"], element["name"])
         window, mirrored = view(tf.cast(image.size, tf.float32), canvas, element["boxes"], chance)
-        element, scale, shift = views.look({**element, "image": image}, window, canvas, mirrored)
-        if colour:
-            element["image"] = colour(element["image"], views.other(chance, 9))  # dice of its own
-        return {key: value for key, value in element.items() if key not in ("name", "image_id")}, scale, shift
+        painted = colour and (lambda pixels: colour(pixels, views.another_seed(chance, 9)))  # dice of its own
+        element, scale, shift = views.look({**element, "image": image}, window, canvas, mirrored, colour=painted)
+        if change:
+            element = views.move(element, scale, shift, canvas, pairs, keep)
+            element = change(element, views.another_seed(chance, 8))
+            scale, shift = tf.ones([2]), tf.zeros([2])
+        element = {key: value for key, value in element.items() if key not in ("name", "image_id")}
+        return element, scale, shift, chance
 
-    def finish(elements, scale, shift):  # of a batch at once, since many small ops an image take their time
+    def finish(elements, scale, shift, chance):  # of a batch at once, since many small ops an image take their time
         elements = views.move(elements, scale, shift, tf.shape(elements["image"])[1:3], pairs, keep)
         elements["labels"] = tf.where(elements.pop("ignored"), -1, elements["labels"])
-        return elements
+        return mix(elements, views.another_seed(chance[0], 7)) if mix else elements
 
     elements = items.map(prepare, tf.data.AUTOTUNE, deterministic=True).batch(batch, drop_remainder=True)
     return one_thread_an_op(elements.map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(2))

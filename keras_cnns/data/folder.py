@@ -9,6 +9,9 @@ parted by tabs, in a `.csv` by commas. Two columns, `file<TAB>class`; or any, na
 `class_index` or `class` (other words for these: `FILE`, `INDEX`, `NAME`). A class that is a whole number is the
 index itself, 0..., and may leave gaps: it is the unit of the network. File names are relative to the list.
 
+An image_id is a file's path in the folder of classes ("cat/1.png"), or its name as the list has it: with the suffix,
+as the same name may stand in every class.
+
 Class names stand in a `labels.txt` in root or in the split's folder, one a line; if there is none, they are the
 sorted names of the folders, or in the list, of the split "train" where there is one: so the labels of all splits agree.
 """
@@ -20,14 +23,13 @@ import os
 import pathlib
 from typing import NamedTuple
 
-
 from keras_cnns.data import samples as sample_data
 from keras_cnns.data.samples import REMEDY, Sample, few
 from keras_cnns.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 LISTS = (".tsv", ".csv", ".txt")
-FILE = ("file", "filename", "file_name", "image", "path")
+FILE = ("file", "filename", "file_name", "image", "image_name", "img", "path", "image_id", "id")
 INDEX = ("class_index", "class_id", "index")
 NAME = ("class", "class_name", "label", "name")
 SPLITS = ("train", "training", "trainval", "val", "valid", "validation", "test", "testing")
@@ -245,6 +247,7 @@ def _rows(path):
         table = table[1:]
     else:
         head = ["file", "class"]
+        _check_first(path, table)
     file, index, name = (next((head.index(word) for word in words if word in head), None)
                          for words in (FILE, INDEX, NAME))
     if index is None and name is None:
@@ -269,6 +272,15 @@ def _rows(path):
                          None if name is None else cells[name],
                          {word: cell for word, cell in zip(head, cells) if word != head[file]}))
     return rows
+
+
+def _check_first(path, table):
+    """A first line may be one of names that no one knows: it is no sample, nor is its second word a class."""
+    where, (file, *others) = table[0] if table else ("", [""])
+    if file and others and not file.lower().endswith(SUFFIXES):
+        if not os.path.isfile(os.path.join(os.path.dirname(path), file)):
+            raise InputError(f"{where}: no column is called file ({few([file, *others])}), and {file!r} is no image; "
+                             "call the column of the images file and that of the classes class, or mend the name")
 
 
 def _table(path):

@@ -24,6 +24,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 ORIENTATION = 0x0112  # EXIF's tag
 # Its entry of one 16-bit number, 1, and how EXIF begins if its directory is what follows; in both orders of bytes.
 EXIF_STARTS = (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08")
+XMP_TURN = b":Orientation"
+HEAD = 2**16  # bytes of a JPEG in which a turn is looked for; one that stands behind them is refused
 UPRIGHT = (b"\x12\x01\x03\x00\x01\x00\x00\x00\x01\x00", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x01")
 
 # Pillow warns of large images at a limit above ours, by which they are refused anyway.
@@ -89,11 +91,17 @@ def decode(source, name, remedy="give a whole JPEG or PNG file"):
     try:
         turn = image.getexif().get(ORIENTATION, 1)
         if image.format in ("JPEG", "MPO", "PNG"):  # as the ops of a SavedModel do, to the bit
+            seen = b"Exif\0\0" in contents[:HEAD] or XMP_TURN in contents[:HEAD]
+            if turn != 1 and image.format != "PNG" and not seen:
+                raise InputError(f"{name}: is to be turned, as is told only after {HEAD:,} bytes of other notes; save it "
+                                 "upright, without them")
             pixels = tf.io.decode_image(contents, channels=3, expand_animations=False).numpy()
             return turned(pixels, turn)
         if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except InputError:
+        raise
     except tf.errors.OpError:
         raise InputError(f"{name}: image is truncated or corrupt ({len(contents)} bytes); {remedy}") from None
     except Exception as error:
@@ -174,7 +182,7 @@ def opened(image, name="image"):
                       size=tf.shape(image)[:2], plain=tf.constant(False))
     end = tf.maximum(tf.strings.length(image) - 2, 0)
     plain = (tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff") & (tf.strings.substr(image, end, 2) == b"\xff\xd9")
-    plain &= _upright(tf.strings.substr(image, 0, 2**16))
+    plain &= _upright(tf.strings.substr(image, 0, HEAD))
     shape = tf.cond(plain, lambda: tf.io.extract_jpeg_shape(image), lambda: tf.zeros([3], tf.int32))
     plain &= tf.reduce_prod(tf.cast(shape[:2], tf.int64)) <= MAX_PIXELS
 
@@ -192,41 +200,30 @@ def opened(image, name="image"):
 
 
 def _upright(head):
-    """Whether the head of a JPEG has no EXIF, or one whose first directory tells no turn: bool `[]`."""
+    """Whether what stands in the head of a JPEG tells no turn: bool `[]`. In doubt it does."""
     parts = _split(head, b"Exif\0\0")
 
-    def tells_none():
-        directory = tf.strings.substr(parts[1], 0, 512)
-        is_first = tf.reduce_any([tf.strings.substr(directory, 0, 8) == start for start in EXIF_STARTS])
-        untold = tf.reduce_all([tf.size(_split(directory, entry[:2])) == 1 for entry in UPRIGHT])
-        return (is_first & untold) | tf.reduce_any([tf.size(_split(directory, entry)) > 1 for entry in UPRIGHT])
+    def tells_none():  # wherever the first directories have the tag, it is the entry of 1
+        near = tf.strings.substr(parts[1], 0, 2048)
+        is_first = tf.reduce_any([tf.strings.substr(near, 0, 8) == start for start in EXIF_STARTS])
+        return is_first & tf.reduce_all(
+            [tf.size(_split(near, entry[:2])) == tf.size(_split(near, entry)) for entry in UPRIGHT])
 
-    return tf.cond(tf.size(parts) == 1, lambda: True, tells_none)
+    told = tf.switch_case(tf.minimum(tf.size(parts), 3) - 1, [lambda: True, tells_none, lambda: False])
+    return told & (tf.size(_split(head, XMP_TURN)) == 1)
 
 
 def _split(text, separator):
     return tf.raw_ops.StringSplitV2(input=[text], sep=separator).values
 
 
-UNITS = (1, 2, 4, 8)  # pixels to a side that libjpeg can average while it decodes
-
-
-def cut(image, region, unit):
-    """A part of an `Opened`, uint8 `[h, w, 3]`.
-
-    Args:
-      region: `(x1, y1, x2, y2)`, int32 `[4]`, inside the image.
-      unit: int32 `[]`, an index into `UNITS`. A JPEG is decoded at that fraction of its size (by a smaller inverse
-        DCT); the region must then be of whole units, but may end with the unit that the image ends in.
-    """
+def cut(image, region):
+    """The part of an `Opened` in `(x1, y1, x2, y2)`, int32 `[4]`, inside it: uint8 `[y2 - y1, x2 - x1, 3]`."""
     x1, y1, x2, y2 = tf.unstack(region)
-
-    def at(ratio):
-        window = tf.stack([y1, x1, y2 - y1, x2 - x1]) // ratio
-        return lambda: tf.io.decode_and_crop_jpeg(image.contents, window, channels=3, ratio=ratio)
-
-    pixels = tf.switch_case(
-        tf.where(image.plain, unit, len(UNITS)), [*map(at, UNITS), lambda: image.pixels[y1:y2, x1:x2]])
+    pixels = tf.cond(
+        image.plain,
+        lambda: tf.io.decode_and_crop_jpeg(image.contents, tf.stack([y1, x1, y2 - y1, x2 - x1]), channels=3),
+        lambda: image.pixels[y1:y2, x1:x2])
     return tf.ensure_shape(pixels, [None, None, 3])
 
 

@@ -54,7 +54,8 @@ def samples(root, split="train", on_bad_sample="stop"):
 
     Returns:
       `(samples, skipped)`: a list of `Sample`, one for each image with all its persons, and one line on each that
-      was skipped. `details` has each person's "center" and "scale" as the file has them.
+      was skipped. `details` has each person's "center" and "scale" as the file has them; an image_id is the image's
+      name in the file, without the suffix.
 
     Raises:
       InputError: one line.

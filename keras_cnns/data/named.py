@@ -11,7 +11,7 @@ from keras_cnns.errors import InputError
 SYNTHETIC = 400            # pictures, unless the name says how many
 HELD_OUT = 1_000_000       # where the pictures of other splits than "train" begin
 # Fields of a sample that would be lost.
-NO_PLACE = {"voc": ("keypoints", "label"), "coco": ("segmentation", "label", "present"), "records": ()}
+NO_PLACE = {"voc": ("keypoints", "label"), "coco": ("label", "present"), "records": ()}
 
 
 class Data(NamedTuple):
@@ -61,9 +61,9 @@ def detection(name, split="train", class_names=None, on_bad_sample="stop", progr
 
 
 def unannotated(name):
-    """Paths of the images that no annotation belongs to. Only of `voc:PATH[:YEAR]`, others list what is theirs."""
+    """Paths of the images that no annotation belongs to; None of data other than `voc:PATH[:YEAR]`."""
     kind, _, rest = name.partition(":")
-    return voc.unannotated(*_split_off(rest, str.isdigit)) if kind == "voc" else []
+    return voc.unannotated(*_split_off(rest, str.isdigit)) if kind == "voc" else None
 
 
 def write(samples, name, class_names, split, on_bad_sample="stop"):
@@ -93,14 +93,14 @@ def write(samples, name, class_names, split, on_bad_sample="stop"):
     if kind == "voc":
         voc.write(good, root, class_names, last or "2012", split)
     else:
-        coco.write(good, root, class_names, last or f"{split}2017")
+        coco.write(good, root, class_names, last or (split if split[-4:].isdigit() else f"{split}2017"))
     return skipped
 
 
 def _split_off(rest, is_last):
     """`PATH:LAST` in two, if the last part is such a one: on Windows a path has a colon of its own."""
     root, _, last = rest.rpartition(":")
-    return (root, last) if root and is_last(last) else (rest, None)
+    return (root, last) if root and is_last(last) and not os.path.exists(rest) else (rest, None)
 
 
 def _voc(read):
@@ -126,7 +126,9 @@ def _records(root, split, class_names, on_bad_sample):
 
 
 def _folder(root, split, class_names, on_bad_sample):
-    parted = any(os.path.exists(os.path.join(root, split + suffix)) for suffix in ("", *folder.LISTS))
+    inner = os.path.join(root, split)  # a split, unless it is the folder of a class of that name
+    parted = any(os.path.isfile(inner + suffix) for suffix in folder.LISTS) or (
+        os.path.isdir(inner) and any(entry.is_dir() for entry in os.scandir(inner)))
     split = split if parted or split != "train" else None  # images that are not parted are to train on
     names = class_names or folder.class_names(root, split)
     return _data(folder.samples(root, split, class_names, on_bad_sample), names and list(names))

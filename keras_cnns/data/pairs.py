@@ -15,7 +15,6 @@ void: here 1..11 and 255. It has no background: 0 does not occur.
 
 import os
 
-
 from keras_cnns.data import samples as sample_data
 from keras_cnns.data.folder import SUFFIXES
 from keras_cnns.data.samples import REMEDY, LabelImage, Sample, few
@@ -71,12 +70,18 @@ def listed(path, values=None, class_names=None, on_bad_sample="stop"):
     Args:
       path: the list. Files are named relative to it; of a path that leads nowhere, as lists carry them from other
         machines, the last folder and the name are tried.
-      The others, returns and raises as of `samples`. A pair that is there twice is read once.
+      The others, returns and raises as of `samples`. A pair that is there twice is read once. An image_id is the
+        image's name without the suffix; if two images of the list are called alike, of all the path, as "train/0001".
     """
     path = os.path.abspath(os.path.expanduser(path))
     values = _values(values, class_names)
     read = sample_data.attempt(_pair)
-    return sample_data.sift((read(path, where, line, values) for line, where in _lines(path).items()), on_bad_sample)
+    pairs = (read(path, where, line, values) for line, where in _lines(path).items())
+    good, skipped = sample_data.sift(pairs, on_bad_sample)
+    stems = {os.path.basename(sample.image_id) for sample in good}
+    if len(stems) == len({sample.image_id for sample in good}):
+        good = [sample._replace(image_id=os.path.basename(sample.image_id)) for sample in good]
+    return good, skipped
 
 
 def isbi(root, split="train", shuffle=False, seed=0, on_bad_sample="stop"):

@@ -3,7 +3,8 @@
 idx: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits (format at the foot of that page): two
 zero bytes, 8 for unsigned bytes, the number of dimensions, each dimension as a big-endian int32, then the values; a
 file of images and one of labels for each split, packed by gzip or not. The counts are those of the header, so parts
-of the set and its kin (Fashion-MNIST, KMNIST, EMNIST) are read alike.
+of the set and its kin (Fashion-MNIST, KMNIST, EMNIST) are read alike. EMNIST's files hold each image with rows and
+columns exchanged, and so it is given: upright it is `images.transpose(0, 2, 1)`.
 
 CIFAR: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; the binary version. A record is a
 label (CIFAR-100: a coarse and a fine one) and 32 x 32 red, then green, then blue values. The Python version is not

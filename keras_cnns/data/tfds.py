@@ -4,6 +4,8 @@
 channel (or a `LabeledImage`) its segmentation. Boxes there are ymin, xmin, ymax, xmax in 0..1, labels from 0: ours are
 pixels, to a thousandth (so that whole ones come back whole), and 1..K. Objects with `is_crowd`, `is_difficult` or
 `is_group_of` are `ignored`. A box has the corners that the set gives it: its voc keeps the 1-based, inclusive ones.
+What else is told of the objects is in `details`, flags by the names that COCO and VOC have for them (`FLAGS`), classes
+of another kind, such as voc's pose, by their names, None where there is none.
 
 `detection`, `classification` and `segmentation` stream from disk, however large the set; `samples` holds all encoded
 images in memory. A set that is not on the disk yet is downloaded and prepared by TensorFlow Datasets, which takes as
@@ -23,31 +25,35 @@ from keras_cnns.errors import InputError
 
 IMAGE_IDS = ("image/filename", "image/file_name", "file_name", "filename", "image_id", "image/id", "id")
 IGNORED = ("is_crowd", "is_difficult", "is_group_of")
+FLAGS = {"is_crowd": "iscrowd", "is_difficult": "difficult", "is_truncated": "truncated", "is_occluded": "occluded"}
 WINDOW = 1000  # encoded images among which shuffling chooses; the sets are shuffled once when they are prepared
 
 
-def detection(name, split="train", data_dir=None, shuffle=False, seed=0):
+def detection(name, split="train", data_dir=None, shuffle=False, seed=0, class_names=None):
     """Unbatched `tf.data.Dataset` of images and their objects, in the order of the prepared files.
 
     Elements as of `samples.dataset`. Images are not checked before; one that cannot be decoded stops the iteration
-    with an error that names it.
+    with an error that names it: a stream cannot leave any out, as `samples` can.
 
     Args:
       name: such as "coco/2017", "voc/2012:5.0.0". split: such as "train", "validation[:10%]".
       data_dir: where the prepared sets lie.
       shuffle: another order, the same for the same seed and in every pass.
+      class_names: labels 1..K in this order, all of the set's own among them; by default those of `class_names(name)`.
 
     Raises:
-      InputError: the set is unknown, cannot be prepared, or has no boxes.
+      InputError: the set is unknown, cannot be prepared, has no boxes, or a class that is not in class_names.
     """
     builder, plan = _prepared(name, data_dir)
-    return _stream(name, builder, _needed(name, plan, "objects"), split, shuffle, seed)
+    plan = _in_order(name, builder, _needed(name, plan, "objects"), class_names)
+    return _stream(name, builder, plan, split, shuffle, seed)
 
 
-def classification(name, split="train", data_dir=None, shuffle=False, seed=0):
+def classification(name, split="train", data_dir=None, shuffle=False, seed=0, class_names=None):
     """As `detection`, but with `label`, 0..K-1, and without objects."""
     builder, plan = _prepared(name, data_dir)
-    return _stream(name, builder, _needed(name, plan, "label"), split, shuffle, seed)
+    plan = _in_order(name, builder, _needed(name, plan, "label"), class_names)
+    return _stream(name, builder, plan, split, shuffle, seed)
 
 
 def segmentation(name, split="train", data_dir=None, values=None, shuffle=False, seed=0):
@@ -61,11 +67,12 @@ def segmentation(name, split="train", data_dir=None, values=None, shuffle=False,
     return _stream(name, builder, _needed(name, plan, "mask"), split, shuffle, seed, values)
 
 
-def samples(name, split="train", data_dir=None, on_bad_sample="stop", values=None):
+def samples(name, split="train", data_dir=None, on_bad_sample="stop", values=None, class_names=None):
     """All that a set tells of a split's images, whose encoded bytes are in memory: coco's train takes 18 GB.
 
     Args:
       on_bad_sample: "stop" raises at the first image with a bad annotation, "skip" goes on without.
+      class_names: as of `detection`, for the objects, or where the set has none, for the images.
       The others as of `segmentation`.
 
     Returns:
@@ -75,6 +82,7 @@ def samples(name, split="train", data_dir=None, on_bad_sample="stop", values=Non
       InputError: one line.
     """
     builder, plan = _prepared(name, data_dir)
+    plan = _in_order(name, builder, plan, class_names)
     examples = _numbered(name, _examples(name, builder, plan, split))
     read = sample_data.attempt(lambda i, example: _sample(name, split, i, example, plan, values))
     return sample_data.sift((read(i, example) for i, example in examples), on_bad_sample)
@@ -91,10 +99,8 @@ def class_names(name, data_dir=None, task="detection"):
         raise InputError(f"No task {task!r}. Known: 'detection', 'classification', 'segmentation'.")
     features = _builder(name, data_dir).info.features
     plan = _needed(name, _plan(name, features), part)
-    if task == "classification":
-        return list(features[plan.label].names)
-    if task == "detection":
-        return list(features[plan.objects].feature[plan.kind].names) if plan.kind else [plan.objects]
+    if task != "segmentation":
+        return _own_names(features, plan)
     if not getattr(features[plan.mask], "names", None):
         raise InputError(f"{name}: does not name the classes of its {plan.mask}; give them yourself")
     return list(features[plan.mask].names)[1:]
@@ -111,6 +117,8 @@ class _Plan(NamedTuple):
     inner: tuple = ()  # of objects, all that are plain values:
     box: str | None = None
     kind: str | None = None  # class of an object
+    named: dict = {}  # of inner, further classes: their names
+    units: tuple | None = None  # labels 0..K-1 for the set's own, of objects, or of images without; None: same
 
 
 PARTS = {"label": "one class an image", "objects": "boxes", "mask": "one label image an image"}
@@ -161,7 +169,28 @@ def _plan(name, features):
     kind = _one(classes, "label") or _one(classes, "type")
     if classes and not kind:  # several, none of which says that it is the class
         return plan
-    return plan._replace(objects=objects, inner=tuple(of(kinds.Tensor, inner)), box=box, kind=kind)
+    return plan._replace(
+        objects=objects, inner=tuple(of(kinds.Tensor, inner)), box=box, kind=kind,
+        named={key: list(inner[key].names) for key in classes if key != kind})
+
+
+def _own_names(features, plan):
+    """The set's own names for the classes of its objects, or of its images where there are none."""
+    if plan.objects:
+        return list(features[plan.objects].feature[plan.kind].names) if plan.kind else [plan.objects]
+    return list(features[plan.label].names) if plan.label else []
+
+
+def _in_order(name, builder, plan, names):
+    """The plan by which labels are counted in the order of these names."""
+    if names is None:
+        return plan
+    names, own = list(names), _own_names(builder.info.features, plan)
+    unknown = [each for each in own if each not in names]
+    if unknown:
+        raise InputError(f"{name}: has the classes {few(unknown)}, which are not in class_names ({few(names)}); give "
+                         "all names of the set, or choose another set")
+    return plan._replace(units=tuple(names.index(each) for each in own))
 
 
 def _one(keys, usual):
@@ -259,7 +288,8 @@ def _sample(name, split, i, example, plan, values):
         raise InputError(f"{where}: has no class; {REMEDY}, or choose another split")
     return Sample(
         image_id, contents, size, found["boxes"], found["labels"], found["ignored"],
-        {key: _listed(example[plan.objects][key]) for key in plan.inner if key not in (plan.box, plan.kind)},
+        {FLAGS.get(key, key): _detail(key, example[plan.objects][key], plan)
+         for key in plan.inner if key not in (plan.box, plan.kind)},
         segmentation=LabelImage(example[plan.mask].numpy(), values) if plan.mask else None,
         label=int(found["label"]) if plan.label else None)
 
@@ -280,16 +310,28 @@ def _annotations(example, plan, size):
         y1, x1, y2, x2 = tf.unstack(tf.cast(objects[plan.box], tf.float64), axis=-1)
         boxes = tf.stack([x1 * width, y1 * height, x2 * width, y2 * height], -1)
         found["boxes"] = tf.cast(tf.round(1000 * boxes) / 1000, tf.float32)
-        found["labels"] = tf.cast(objects[plan.kind] + 1, tf.int32) if plan.kind else tf.ones_like(x1, tf.int32)
+        kinds = objects[plan.kind] if plan.kind else tf.zeros_like(x1)
+        found["labels"] = _units(plan, tf.cast(kinds, tf.int32)) + 1
         flags = [tf.cast(objects[key], tf.int32) > 0 for key in IGNORED if key in plan.inner]
         found["ignored"] = tf.reduce_any(tf.stack([tf.zeros_like(x1, tf.bool), *flags]), 0)
     if plan.label:
-        found["label"] = tf.cast(example[plan.label], tf.int32)
+        label = tf.cast(example[plan.label], tf.int32)
+        found["label"] = label if plan.objects else _units(plan, label)
     return found
 
 
-def _listed(values):
-    return [os.fsdecode(value) if isinstance(value, bytes) else value for value in values.numpy().tolist()]
+def _units(plan, numbers):
+    """Labels 0..K-1 for the set's own numbers; -1, no class, stays."""
+    return numbers if plan.units is None else tf.gather(tf.constant([-1, *plan.units]), numbers + 1)
+
+
+def _detail(key, values, plan):
+    values = values.numpy().tolist()
+    if key in plan.named:
+        return [plan.named[key][value] if value >= 0 else None for value in values]
+    if key in FLAGS:
+        return [int(value) if isinstance(value, bool) else value for value in values]
+    return [os.fsdecode(value) if isinstance(value, bytes) else value for value in values]
 
 
 def _first_line(error):

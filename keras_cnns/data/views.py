@@ -105,7 +105,7 @@ def patch(window, boxes, seed, trials=50):
     return tf.where(tf.reduce_any(good), patches[tf.argmax(good)], window)
 
 
-def other(seed, number):
+def another_seed(seed, number):
     """A seed of its own for the next thing that chance decides. (`tf.random.fold_in` does that in a dozen ops.)"""
     return tf.cast(seed, tf.int64) + [number * 1_000_003, 0]
 
@@ -138,8 +138,12 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
     return move(element, scale, shift, canvas, pairs, keep)
 
 
-def look(element, window, canvas, mirrored=False, padding=images.PADDING):
+def look(element, window, canvas, mirrored=False, padding=images.PADDING, colour=None):
     """The first half of `render`: what is made of pixels.
+
+    Args:
+      colour: function of an image, float32 `[h, w, 3]`, 0 to 255, to the same; what lies beside it keeps its colour.
+      The others as of `render`.
 
     Returns:
       the element with its image, masks and segmentation on the canvas, and whither an image's `(x, y)` goes:
@@ -150,14 +154,14 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING):
         image = images.opened(image, element.get("name", "image"))
     static = None if tf.is_tensor(canvas) else tuple(canvas)
     canvas = tf.cast(canvas, tf.int32)
-    unit, shown, rect = _visible(image, window, canvas)
+    shown, rect = _visible(image.size, window, canvas)
     mirrored = tf.convert_to_tensor(mirrored)
 
     def flipped(values):
         return tf.cond(mirrored, lambda: tf.reverse(values, [1]), lambda: values)
 
     def stretched(values, method):  # [h, w, N] to the rectangle's size
-        return method(images=values[None], size=(rect[2:] - rect[:2])[::-1], half_pixel_centers=True)[0]
+        return method(images=values[None], size=tf.reverse(rect[2:] - rect[:2], [0]), half_pixel_centers=True)[0]
 
     def numbers(values, outside):  # [H, W, N] of uint8 to [height, width, N]
         x1, y1, x2, y2 = tf.unstack(shown)
@@ -166,8 +170,10 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING):
         margin = [[y1, canvas[0] - y2], [x1, canvas[1] - x2], [0, 0]]
         return flipped(tf.pad(values, margin, constant_values=tf.constant(outside, tf.uint8)))
 
-    pixels = stretched(tf.cast(images.cut(image, shown, unit), tf.float32), tf.raw_ops.ResizeBilinear)
-    covered = tf.reduce_all(rect == tf.concat([[0, 0], canvas[::-1]], 0))
+    pixels = stretched(tf.cast(images.cut(image, shown), tf.float32), tf.raw_ops.ResizeBilinear)
+    pixels = colour(pixels) if colour else pixels
+    sides = tf.reverse(canvas, [0])  # not [::-1], which TensorFlow's optimiser stumbles over
+    covered = tf.reduce_all(rect == tf.concat([[0, 0], sides], 0))
     pixels = tf.cond(covered, lambda: pixels, lambda: _paste(pixels, rect, _background(padding, static or canvas)))
     out = dict(element, image=flipped(pixels))
     if "segmentation" in element:
@@ -177,8 +183,11 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING):
         nothing = tf.zeros(tf.concat([canvas, [0]], 0), tf.uint8)
         masks = tf.cond(tf.size(masks) > 0, lambda: numbers(masks, 0), lambda: nothing)
         out["masks"] = tf.transpose(masks, (2, 0, 1))
+        if "labels" in element:  # rows of padding, which need not be resized
+            missing = tf.shape(element["labels"])[0] - tf.shape(out["masks"])[0]
+            out["masks"] = tf.pad(out["masks"], [[0, missing], [0, 0], [0, 0]])
     if static:
-        rows = element["masks"].shape[0] if "masks" in element else None
+        rows = element["labels"].shape[0] if "labels" in element else None
         for key, shape in (("image", (*static, 3)), ("segmentation", static), ("masks", (rows, *static))):
             if key in out:
                 out[key] = tf.ensure_shape(out[key], shape)
@@ -186,7 +195,7 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING):
     shift = tf.cast(rect[:2], tf.float32) - tf.cast(shown[:2], tf.float32) * scale
     turn = tf.where(mirrored, [-1.0, 1.0], [1.0, 1.0])
     return out, scale * turn, shift * turn + tf.where(mirrored, [1.0, 0.0], [0.0, 0.0]) * tf.cast(
-        canvas[::-1], tf.float32)
+        sides, tf.float32)
 
 
 def move(element, scale, shift, canvas, pairs=(), keep="visible"):
@@ -196,7 +205,7 @@ def move(element, scale, shift, canvas, pairs=(), keep="visible"):
       element: a dict of tensors `[...]` as of `render`. scale, shift: `[..., 2]`, of `look`. canvas, pairs, keep: as of
         `render`.
     """
-    out, sides = dict(element), tf.cast(canvas, tf.float32)[::-1]
+    out, sides = dict(element), tf.reverse(tf.cast(canvas, tf.float32), [0])
     if "keypoints" in element:
         points = element["keypoints"][..., :2] * scale[..., None, None, :] + shift[..., None, None, :]
         visible = element["keypoints"][..., 2:] * tf.cast(
@@ -238,24 +247,17 @@ def without_padding(element):
     return {key: tf.boolean_mask(value, real) if key in OBJECTS else value for key, value in element.items()}
 
 
-def _visible(image, window, canvas):
-    """What of an image a window shows, and where.
-
-    Returns:
-      the unit to decode in (an index into `images.UNITS`), int32 `[]`: of a JPEG the largest that is at most a pixel of
-      the canvas; the part of the image, in whole units, int32 `[4]`; and its place on the canvas, int32 `[4]`: a pixel
-      or more, even of a window that misses the image.
+def _visible(size, window, canvas):
+    """What of an image a window shows, whole pixels `[4]`, and its place on the canvas, `[4]`, int32: a pixel or more,
+    even of a window that misses the image.
     """
-    sides = tf.cast(canvas[::-1], tf.float32)
+    sides = tf.reverse(tf.cast(canvas, tf.float32), [0])
     per_pixel = (window[2:] - window[:2]) / sides  # pixels of the image to one of the canvas: x, y
-    unit = tf.reduce_sum(tf.cast(image.plain & (tf.reduce_min(per_pixel) >= images.UNITS[1:]), tf.int32))
-    pixels = tf.gather(tf.constant(images.UNITS, tf.float32), unit)
-    limits = tf.math.ceil(tf.cast(image.size[::-1], tf.float32) / pixels)
-    corners = tf.reshape(window, [2, 2]) / pixels  # start and end, of x and y
+    corners = tf.reshape(window, [2, 2])  # start and end, of x and y
     corners = tf.stack([tf.floor(corners[0] + 1e-3), tf.math.ceil(corners[1] - 1e-3)])
-    shown = _inside(corners, limits) * pixels
+    shown = _inside(corners, tf.reverse(tf.cast(size, tf.float32), [0]))
     rect = _inside(tf.round((shown - window[:2]) / per_pixel), sides)
-    return unit, tf.cast(tf.reshape(shown, [4]), tf.int32), tf.cast(tf.reshape(rect, [4]), tf.int32)
+    return tf.cast(tf.reshape(shown, [4]), tf.int32), tf.cast(tf.reshape(rect, [4]), tf.int32)
 
 
 def _inside(corners, limits):
@@ -286,19 +288,19 @@ def letterboxed_or_mirrored(size, canvas, boxes, seed):
 
 def jittered(size, canvas, boxes, seed):
     """Standard scale jitter and mirroring."""
-    return jitter(size, canvas, seed), coin(other(seed, 1))
+    return jitter(size, canvas, seed), coin(another_seed(seed, 1))
 
 
 def largely_jittered(size, canvas, boxes, seed):
     """Large scale jitter and mirroring."""
-    return jitter(size, canvas, seed, 0.1, 2.0), coin(other(seed, 1))
+    return jitter(size, canvas, seed, 0.1, 2.0), coin(another_seed(seed, 1))
 
 
 def ssd(size, canvas, boxes, seed):
     """SSD's expansion, patch and mirroring; the patch is stretched to the canvas. Objects stay by `keep="center"`."""
-    return patch(expansion(size, seed), boxes, other(seed, 1)), coin(other(seed, 2))
+    return patch(expansion(size, seed), boxes, another_seed(seed, 1)), coin(another_seed(seed, 2))
 
 
 def inception(size, canvas, boxes, seed):
     """A random resized crop and mirroring: what classifiers are trained on since GoogLeNet."""
-    return random_resized(size, seed), coin(other(seed, 1))
+    return random_resized(size, seed), coin(another_seed(seed, 1))

@@ -391,7 +391,7 @@ def _list(home, kind, split):
 
 
 def _lists(home, kind, names):
-    """Names of the splits there are: those of a kind (Main, Segmentation) and of none first, others with their folder."""
+    """Names of the splits there are: those of a kind (Main, Segmentation) and of none, then others with a folder."""
     sets, classes = home.path / "ImageSets", {*names, *CLASSES}
     found = _stems(sets / kind, ".txt") + _stems(sets, ".txt")
     for folder in _listed(sets) if os.path.isdir(sets) else []:

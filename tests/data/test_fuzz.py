@@ -116,7 +116,7 @@ def voc_targets(root):
 
 
 def coco_targets(root):
-    given = objects(root)
+    given = [sample._replace(segmentation=sample.masks) for sample in objects(root)]
     coco.write(given, root / "set", NAMES, "train2017", (["nose", "ear", "toe"], [[0, 1]]), progress=False)
     folder = root / "set/annotations"
     instances = json.loads((folder / "instances_train2017.json").read_text())
@@ -154,7 +154,8 @@ def coco_targets(root):
             *[(keypoints, "json", read) for read in (joints, reader("keypoints", False))],
             (folder / "panoptic_train2017.json", "json", checked(reader("panoptic", False))),
             (folder / "panoptic_train2017/a.png", "binary", checked(reader("panoptic", False))),
-            (root / "set/train2017/a.png", "binary", checked(reader("instances", False)))]
+            *[(root / place / "train2017/a.png", "binary", checked(reader("instances", False)))
+              for place in ("set", "set/labels")]]
 
 
 def list_targets(root):

@@ -131,6 +131,14 @@ def test_an_orientation_far_from_the_beginning_of_a_jpeg_is_found():
     assert images.decode(file, "x").shape == in_graph(file)[0].shape == (30, 20, 3)
 
 
+def test_an_orientation_behind_more_notes_than_are_looked_through_is_refused_and_not_overlooked():
+    file = encoded(picture(), "JPEG", exif=oriented(6))
+    note = b"\xff\xfe" + struct.pack(">H", 60_000) + bytes(59_998)
+    refused(lambda: images.decode(file[:2] + 2 * note + file[2:], "a.jpg"), "a.jpg: is to be turned", "save it upright")
+    plain = encoded(picture(), "JPEG")
+    np.testing.assert_array_equal(images.decode(plain[:2] + 2 * note + plain[2:], "x"), images.decode(plain, "x"))
+
+
 def test_exif_without_an_orientation_or_with_nonsense_changes_nothing():
     exif = Image.Exif()
     exif[0x010F] = "a camera"

@@ -1,7 +1,5 @@
 import copy
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from PIL import Image
 from keras_cnns.data import mpii
 from keras_cnns.data import samples as sample_data
 from keras_cnns.errors import InputError
+from tests.data.helpers import DATA, real, stopped
 
 
 def person(image="a.jpg", **changes):
@@ -40,15 +39,6 @@ def read(root, split="train", **options):
     found, skipped = mpii.samples(root, split, **options)
     assert skipped == []
     return found
-
-
-def stopped(function, *expected):
-    with pytest.raises(InputError) as error:
-        function()
-    message = str(error.value)
-    assert "\n" not in message
-    for text in expected:
-        assert text in message
 
 
 def test_joints_are_counted_from_0_and_those_not_marked_are_0(root):
@@ -203,7 +193,7 @@ VALUES = st.recursive(
     max_leaves=4)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_anywhere_is_read_or_refused_in_one_line(root, data):
     entries = copy.deepcopy([person(), person("b.jpg")])
@@ -224,14 +214,10 @@ def test_any_value_anywhere_is_read_or_refused_in_one_line(root, data):
         assert len(str(error).split("\n")) == 1
 
 
-REAL = pathlib.Path(os.environ.get("KERAS_CNNS_DATA", "")) / "mpii"
-real = pytest.mark.skipif(not os.environ.get("KERAS_CNNS_DATA"), reason="KERAS_CNNS_DATA is not set")
-
-
 @real
 def test_the_three_real_persons_are_those_of_the_file():
-    samples = read(REAL / "mpii_annotations.json")
-    entries = json.loads((REAL / "mpii_annotations.json").read_text())
+    samples = read(DATA / "mpii/mpii_annotations.json")
+    entries = json.loads((DATA / "mpii/mpii_annotations.json").read_text())
     assert len(samples) == len(entries) == 3 and sample_data.check(samples, progress=False) == (samples, [])
     for sample, entry in zip(samples, entries):
         assert sample.source.endswith(entry["image"]) and sample.size == Image.open(sample.source).size[::-1]
@@ -243,4 +229,4 @@ def test_the_three_real_persons_are_those_of_the_file():
         assert np.all((box[:2] <= points) & (points <= box[2:]))  # a head and shoulders person fills most of its square
         assert sample.details == {"center": [entry["center"]], "scale": [entry["scale"]]}
     assert [int((sample.keypoints[0, :, 2] > 0).sum()) for sample in samples] == [16, 14, 14]
-    assert read(REAL, "annotations")[0].image_id == samples[0].image_id
+    assert read(DATA / "mpii", "annotations")[0].image_id == samples[0].image_id

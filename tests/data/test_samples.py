@@ -282,8 +282,8 @@ def test_a_reader_fills_objects_up_with_zeros_and_cuts_off_what_is_too_much():
         for i, each in enumerate(given):
             found = {key: value.numpy() for key, value in read(tf.constant(i)).items()}
             count = min(len(each.labels), rows)
-            for key, values in (("boxes", each.boxes), ("labels", each.labels), ("ignored", each.ignored),
-                                ("masks", masks(each))):
+            np.testing.assert_array_equal(found["masks"], masks(each)[:rows])  # filled up where they are resized
+            for key, values in (("boxes", each.boxes), ("labels", each.labels), ("ignored", each.ignored)):
                 assert len(found[key]) == rows
                 np.testing.assert_array_equal(found[key][:count], values[:count])
                 assert not found[key][count:].any()

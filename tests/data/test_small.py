@@ -1,6 +1,5 @@
 import gzip
 import os
-import pathlib
 import pickle
 import tracemalloc
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from keras_cnns.data import samples as sample_data
 from keras_cnns.data import small
 from keras_cnns.errors import InputError
+from tests.data.helpers import DATA, real, stopped
 
 
 def idx(values):
@@ -56,15 +56,6 @@ def cifar100(tmp_path):
     return tmp_path
 
 
-def stopped(function, *expected):
-    with pytest.raises(InputError) as error:
-        function()
-    message = str(error.value)
-    assert "\n" not in message
-    for text in expected:
-        assert text in message
-
-
 # MNIST.
 
 def test_idx_files_packed_or_not_are_read_to_the_byte(digits):
@@ -99,9 +90,9 @@ def test_classification_in_order_or_shuffled_by_the_seed(digits):
     def labels(**options):
         return [int(e["label"]) for e in small.classification(digits, "train", **options).as_numpy_iterator()]
 
-    assert labels() == [5, 0, 4, 1, 9, 2, 1]
-    assert labels(shuffle=True) == labels(shuffle=True) != labels()
-    assert labels(shuffle=True) != labels(shuffle=True, seed=1) and sorted(labels(shuffle=True)) == sorted(labels())
+    plain, first, again = labels(), labels(shuffle=True), labels(shuffle=True)
+    assert plain == [5, 0, 4, 1, 9, 2, 1] and first == again != labels(shuffle=True, seed=1)
+    assert sorted(first) == sorted(plain) and first != plain
 
 
 def test_the_classes_of_idx_files_are_their_numbers_or_those_of_labels_txt(digits):
@@ -249,24 +240,20 @@ def test_another_word_than_stop_or_skip_is_refused(digits):
     stopped(lambda: small.samples(digits, on_bad_sample="ignore"), "'stop', 'skip'")
 
 
-REAL = pathlib.Path(os.environ.get("KERAS_CNNS_DATA", ""))
-real = pytest.mark.skipif(not os.environ.get("KERAS_CNNS_DATA"), reason="KERAS_CNNS_DATA is not set")
-
-
 @real
 def test_the_real_mnist_part_has_8000_images_of_ten_digits():
-    images, labels = small.mnist(REAL / "mnist", "test")
+    images, labels = small.mnist(DATA / "mnist", "test")
     assert images.shape == (8000, 28, 28)
     assert list(np.bincount(labels)) == [801, 882, 814, 821, 790, 738, 771, 822, 758, 803]
-    contents = gzip.decompress((REAL / "mnist/t10k-images-idx3-ubyte.gz").read_bytes())
+    contents = gzip.decompress((DATA / "mnist/t10k-images-idx3-ubyte.gz").read_bytes())
     assert images.tobytes() == contents[16:]
     assert labels[0] == 7  # the well-known first test image
 
 
 @real
 def test_the_real_fashion_part_has_600_images_under_its_own_prefix():
-    images, labels = small.mnist(REAL / "fashion_mnist", "sprite900")
+    images, labels = small.mnist(DATA / "fashion_mnist", "sprite900")
     assert images.shape == (600, 28, 28) and labels.shape == (600,) and set(labels) == set(range(10))
-    samples, _ = small.samples(REAL / "fashion_mnist", "sprite900")
+    samples, _ = small.samples(DATA / "fashion_mnist", "sprite900")
     assert samples[599].image_id == "sprite900-00599"
-    stopped(lambda: small.mnist(REAL / "fashion_mnist"), "sprite900")
+    stopped(lambda: small.mnist(DATA / "fashion_mnist"), "sprite900")

@@ -1,7 +1,5 @@
 import builtins
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from PIL import Image
 
 from keras_cnns.data import samples as sample_data
 from keras_cnns.data import tfds, voc
-from keras_cnns.errors import InputError
+from tests.data.helpers import DATA, real, stopped
 
 features = tensorflow_datasets.features
 BBox = features.BBox
@@ -55,15 +53,6 @@ COCO = {"image": features.Image(encoding_format="png"), "image/filename": featur
             "label": features.ClassLabel(names=["ant", "bee", "cat"])})}
 
 
-def stopped(function, *expected):
-    with pytest.raises(InputError) as error:
-        function()
-    message = str(error.value)
-    assert "\n" not in message
-    for text in expected:
-        assert text in message
-
-
 def test_boxes_come_back_in_pixels_and_labels_from_1(tmp_path):
     made("small_coco", COCO, tmp_path, [coco(), coco(objects=[])])
     samples, skipped = tfds.samples("small_coco", data_dir=tmp_path)
@@ -72,7 +61,7 @@ def test_boxes_come_back_in_pixels_and_labels_from_1(tmp_path):
     np.testing.assert_array_equal(first.boxes, [[7, 10, 59, 30], [0, 0, 60, 50]])
     assert list(first.labels) == [3, 1] and list(first.ignored) == [False, True]
     assert first.boxes.dtype == np.float32 and first.labels.dtype == np.int32 and first.size == (50, 60)
-    assert first.details == {"area": [5, 6], "is_crowd": [False, True]} and first.image_id == "000007.jpg"
+    assert first.details == {"area": [5, 6], "iscrowd": [0, 1]} and first.image_id == "000007.jpg"
     assert empty.boxes.shape == (0, 4) and empty.labels.shape == (0,) and empty.ignored.shape == (0,)
     assert tfds.class_names("small_coco", tmp_path) == ["ant", "bee", "cat"]
 
@@ -95,13 +84,39 @@ def test_parts_of_splits_and_shuffling(tmp_path):
 
     def ids(**options):
         dataset = tfds.classification("small_set", data_dir=tmp_path, **options)
-        first, second = ([int(e["image_id"]) for e in dataset.as_numpy_iterator()] for _ in range(2))
-        assert first == second
-        return first
+        return [[int(e["image_id"]) for e in dataset.as_numpy_iterator()] for _ in range(2)]
 
-    assert ids(split="train[5:8]") == [5, 6, 7]
-    shuffled = ids(shuffle=True)
-    assert sorted(shuffled) == [*range(20)] != shuffled and shuffled == ids(shuffle=True) != ids(shuffle=True, seed=1)
+    assert ids(split="train[5:8]") == [[5, 6, 7]] * 2
+    first, second = ids(shuffle=True)
+    assert first == second != [*range(20)] == sorted(first) and first != ids(shuffle=True, seed=1)[0]
+
+
+def test_labels_are_counted_in_the_order_of_given_names(tmp_path):
+    made("small_coco", COCO, tmp_path, [coco()])
+    options = {"data_dir": tmp_path, "class_names": ["cat", "dog", "bee", "ant"]}
+    assert list(tfds.samples("small_coco", **options)[0][0].labels) == [1, 4]
+    assert list(next(tfds.detection("small_coco", **options).as_numpy_iterator())["labels"]) == [1, 4]
+    for read in (tfds.samples, tfds.detection):
+        stopped(lambda: read("small_coco", data_dir=tmp_path, class_names=["cat", "ant"]),
+                "small_coco: has the classes bee, which are not in class_names (cat, ant)")
+    spec = {"image": features.Image(), "label": features.ClassLabel(names=["ant", "bee"])}
+    made("small_bugs", spec, tmp_path, [{"image": picture(), "label": label} for label in (1, 0, -1)])
+    options["class_names"] = ["bee", "ant"]
+    elements = tfds.classification("small_bugs", **options).take(2)
+    assert [e["label"] for e in elements.as_numpy_iterator()] == [0, 1]
+    samples, skipped = tfds.samples("small_bugs", on_bad_sample="skip", **options)
+    assert [s.label for s in samples] == [0, 1] and "has no class" in skipped[0]
+
+
+def test_further_classes_of_objects_are_told_by_their_names(tmp_path):
+    spec = {"image": features.Image(), "objects": features.Sequence({
+        "bbox": features.BBoxFeature(), "label": features.ClassLabel(num_classes=3),
+        "pose": features.ClassLabel(names=["left", "rear"]), "is_truncated": np.bool_, "is_occluded": np.int8})}
+    objects = [{"bbox": BBox(0.0, 0.0, 0.5, 0.5), "label": 0, "pose": pose, "is_truncated": True, "is_occluded": -1}
+               for pose in (1, -1)]
+    made("small_poses", spec, tmp_path, [{"image": picture(), "objects": objects}])
+    assert tfds.samples("small_poses", data_dir=tmp_path)[0][0].details == {
+        "pose": ["rear", None], "truncated": [1, 1], "occluded": [-1, -1]}
 
 
 def test_objects_without_classes_have_one(tmp_path):
@@ -255,9 +270,13 @@ def test_oxford_iiit_pet_of_the_catalogue():
 
 
 @pytest.mark.parametrize("name, count, flags", [
-    ("voc/2007", 20, {"is_difficult": [True, False], "is_truncated": [False, False], "pose": [0, 0]}),
+    ("voc/2007", 20, {"is_difficult": [True, False], "is_truncated": [False, True], "pose": [0, 4]}),
     ("coco/2017", 80, {"is_crowd": [True, False], "area": [0, 0], "id": [0, 0]})])
 def test_voc_and_coco_of_the_catalogue(name, count, flags):
+    details = {"difficult": [1, 0], "truncated": [0, 1], "pose": ["frontal", "unspecified"]}
+    if name == "coco/2017":
+        details = {"iscrowd": [1, 0], "area": [0, 0], "id": [0, 0]}
+
     def one(self, split, decoders, **options):
         objects = {"bbox": [BBox(0.2, 0.25, 0.4, 0.5), BBox(0.0, 0.0, 1.0, 1.0)], "label": [0, count - 1], **flags}
         example = {"image": picture(), "image/filename": "1.jpg", "image/id": 1, "labels": [],
@@ -276,18 +295,14 @@ def test_voc_and_coco_of_the_catalogue(name, count, flags):
         assert len(tfds.class_names(name)) == count
     np.testing.assert_array_equal(samples[0].boxes, [[15, 10, 30, 20], [0, 0, 60, 50]])
     assert list(samples[0].labels) == [1, count] and list(samples[0].ignored) == [True, False]
-    assert set(samples[0].details) == set(flags) and samples[0].image_id == "1.jpg"
+    assert samples[0].details == details and samples[0].image_id == "1.jpg"
     for key in ("boxes", "labels", "ignored"):
         np.testing.assert_array_equal(element[key], getattr(samples[0], key))
 
 
-REAL = pathlib.Path(os.environ.get("KERAS_CNNS_DATA", ""))
-real = pytest.mark.skipif(not os.environ.get("KERAS_CNNS_DATA"), reason="KERAS_CNNS_DATA is not set")
-
-
 @real
 def test_real_objects_of_coco_come_back_exactly(tmp_path):
-    told = json.loads((REAL / "coco/annotations/instances_val2017.json").read_text())
+    told = json.loads((DATA / "coco/annotations/instances_val2017.json").read_text())
     numbers = [category["id"] for category in told["categories"]]
     spec = {"image": features.Image(), "image/filename": features.Text(), "objects": features.Sequence({
         "bbox": features.BBoxFeature(), "is_crowd": np.bool_,
@@ -300,7 +315,7 @@ def test_real_objects_of_coco_come_back_exactly(tmp_path):
             objects.append({"bbox": BBox(y / height, x / width, min((y + h) / height, 1.0), min((x + w) / width, 1.0)),
                             "is_crowd": bool(item["iscrowd"]), "label": numbers.index(item["category_id"])})
             expected.setdefault(image["file_name"], []).append((x, y, x + w, y + h))
-        examples.append({"image": str(REAL / "coco/val2017" / image["file_name"]),
+        examples.append({"image": str(DATA / "coco/val2017" / image["file_name"]),
                          "image/filename": image["file_name"], "objects": objects})
     made("real_coco", spec, tmp_path, examples)
     samples, _ = tfds.samples("real_coco", data_dir=tmp_path)
@@ -308,13 +323,13 @@ def test_real_objects_of_coco_come_back_exactly(tmp_path):
     assert sum(s.ignored.sum() for s in samples) == 2
     for sample in samples:
         np.testing.assert_array_equal(sample.boxes, np.array(expected[sample.image_id]).round(3).astype("float32"))
-        assert sample.source == (REAL / "coco/val2017" / sample.image_id).read_bytes()  # not encoded anew
+        assert sample.source == (DATA / "coco/val2017" / sample.image_id).read_bytes()  # not encoded anew
     assert sample_data.check(samples, progress=False)[1] == []
 
 
 @real
 def test_real_objects_of_voc_come_back_exactly(tmp_path):
-    given, _ = voc.samples(REAL / "voc/VOCdevkit", 2012, "val")
+    given, _ = voc.samples(DATA / "voc/VOCdevkit", 2012, "val")
     spec = {"image": features.Image(), "image/filename": features.Text(), "objects": features.Sequence({
         "bbox": features.BBoxFeature(), "is_difficult": np.bool_, "label": features.ClassLabel(names=voc.CLASSES)})}
 

@@ -333,14 +333,6 @@ def test_a_jpegs_part_is_that_part_of_the_whole(subsampling):
             0 if subsampling == 0 else 2)
 
 
-def test_a_jpeg_that_is_shrunk_by_the_decoder_looks_like_one_that_is_averaged():
-    pixels = picture(480, 640)
-    jpeg = encoded(pixels, format="JPEG", quality=98, subsampling=0)
-    averaged = pixels.reshape(120, 4, 160, 4, 3).mean((1, 3))
-    found = seen({"image": jpeg, "name": "x"}, (0, 0, 640, 480), (120, 160))["image"]
-    assert np.abs(found - averaged).max() < 4
-
-
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 80), st.integers(1, 80))
 @settings(max_examples=15, deadline=None)
 def test_a_shrunk_jpeg_has_its_objects_in_place(height, width, canvas_height, canvas_width):

@@ -665,6 +665,24 @@ def test_attributes_and_repeated_tags_are_kept_as_xml(year, tmp_path):
     assert '<x y="2" />' in text and "keras_cnns" not in text
 
 
+def test_mutated_texts_of_2005_give_samples_or_one_line(year):
+    (year / "Annotations/b.xml").unlink()
+    whole, chance, outcomes = OLD.format(origin=0).encode(), random.Random(0), collections.Counter()
+    pieces = [b'"', b"(", b")", b":", b"", b"nan", b"1e999", b"\0", b"\xff", b"\r", b"-3", b"PAS", b"9" * 5000, b"<a>" * 500]
+    for _ in range(500):
+        contents = bytearray(whole)
+        start = chance.randrange(len(contents))
+        contents[start:start + chance.choice((0, 1, 1, 5, 40))] = chance.choice(pieces)
+        (year / "Annotations/b.txt").write_bytes(contents)
+        try:
+            voc.samples(year)
+            outcomes["read"] += 1
+        except InputError as error:
+            assert "\n" not in str(error) and "b.txt" in str(error)
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 50
+
+
 # Label images and lists of classes.
 
 @pytest.fixture
@@ -752,7 +770,8 @@ def test_classes_in_another_order_renumber_label_images(segmented):
     assert set(np.unique(a["segmentation"])) == {0, 13} and set(np.unique(b["segmentation"])) == {1, 9, 255}
     assert list(a["labels"]) == [13] and list(b["labels"]) == [9, 1]
     (segmented / "labels.txt").write_text("\n".join(voc.CLASSES))
-    refused(lambda: voc.segmentation(segmented, class_names=["cat", "person"]), "a.png: label 12", "expected 0, 8, 15, 255")
+    refused(lambda: voc.segmentation(segmented, class_names=["cat", "person"]),
+            "a.png: label 12", "expected 0, 8, 15, 255")
 
 
 def test_an_image_of_another_size_than_the_samples_is_not_written(tmp_path):
