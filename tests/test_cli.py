@@ -169,7 +169,8 @@ def test_a_tflite_file_is_exported(run_folder, tmp_path):
 
 
 @pytest.mark.parametrize("data, says", [
-    ("voc:/nowhere", "/nowhere"), ("imagenet", "Accepted: voc:PATH"), ("voc:", "Accepted"), ("synthetic:x", "Accepted")])
+    ("voc:/nowhere", "/nowhere"), ("imagenet", "Accepted: voc:PATH"), ("voc:", "Accepted"),
+    ("synthetic:x", "Accepted")])
 def test_data_that_are_not_there_are_named(capsys, data, says):
     assert says in refused(capsys, "data", "check", data)
     assert says in refused(capsys, "data", "convert", data, "coco:nowhere")
@@ -226,7 +227,8 @@ def test_a_server_that_is_not_there_is_named(capsys, tmp_path, voc):
 
 
 def test_every_command_has_help(capsys):
-    for command in ("models", "data", "data check", "data convert", "train", "evaluate", "predict", "export", "serve", "query"):
+    for command in ("models", "data", "data check", "data convert", "train", "evaluate", "predict", "export", "serve",
+                    "query"):
         with pytest.raises(SystemExit) as end:
             cli.main([*command.split(), "--help"])
         assert end.value.code == 0 and "usage" in capsys.readouterr().out

@@ -124,7 +124,7 @@ def test_masks_go_through_all_forms_and_back(tmp_path):
 
 def test_overlapping_masks_go_through_the_forms_that_have_a_place_for_them(tmp_path):
     given = synthetic.samples(3)
-    runs = [[coco_mask.encode(np.asfortranarray(np.ones(sample.size, "uint8")))] * len(sample.labels) for sample in given]
+    runs = [[coco_mask.encode(np.ones(sample.size, "uint8", "F"))] * len(sample.labels) for sample in given]
     given = [sample._replace(masks=masks) for sample, masks in zip(given, runs)]
     found = goes_through(given, tmp_path, synthetic.CLASSES, "coco", "records", "coco", "records")
     assert [sample.masks for sample in found] == runs
@@ -237,7 +237,8 @@ def test_real_coco_goes_to_voc_and_back_but_for_what_masks_overlap(tmp_path):
 
 def test_the_command_converts_from_form_to_form(tmp_path, capsys):
     given = masked(synthetic.samples(5), tmp_path / "masks")
-    names = [f"voc:{tmp_path / 'a'}:2011", f"coco:{tmp_path / 'b'}", f"records:{tmp_path / 'c'}", f"voc:{tmp_path / 'd'}"]
+    names = [f"voc:{tmp_path / 'a'}:2011", f"coco:{tmp_path / 'b'}", f"records:{tmp_path / 'c'}",
+             f"voc:{tmp_path / 'd'}"]
     named.write(given, names[0], synthetic.CLASSES, "val")
     for source, target in zip(names, names[1:]):
         assert cli.main(["data", "convert", source, target, "--split", "val"]) == 0

@@ -22,7 +22,7 @@ import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from keras_cnns.data import coco, folder, images, mpii, pairs, records, report, small, synthetic, voc
+from keras_cnns.data import coco, folder, images, mpii, pairs, records, report, small, voc
 from keras_cnns.data import samples as data_samples
 from keras_cnns.data.samples import LabelImage, Sample
 from keras_cnns.errors import InputError
@@ -31,16 +31,24 @@ SECONDS = 20  # a case
 GROWTH = 150  # MB
 NAMES = ["dog", "cat"]
 
-NUMBERS = ["NaN", "inf", "-inf", "1e308", "-1e308", "1e999", "-1", "0", "-0.0", "", "1e-320", "9" * 400, "9" * 5000, "0x10",
-           "1_000", "1,5", "\uff11\uff12", "true", "None", "1e5", "1.5", "\u00b2", "4294967296", "18446744073709551616", "1e", "--1"]
-VALUES = [None, True, False, [], {}, "", "x", "x" * 5000, 0, -1, 1, 2, 1.5, -1e-300, 1e308, float("inf"), float("nan"), 2**31,
-          2**63, 10**400, [[]], [[1.0] * 5], [None], {"counts": "", "size": [50, 60]}, {"size": [50, 60], "counts": [3000]},
-          {"": {}}, "\ud800", "\0", "../a.png", "/dev/zero", "a.png", "a/../../b", "é\n", [1, 2, 3, 4], [0] * 48, "NaN",
-          json.loads("[" * 60 + "]" * 60)]
-TEXTS = [b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"\n", b"\r", b"\t", b"\xff", b"\xed\xa0\x80", b"&lol;", b"&#0;", b"&#x110000;",
-         b"<![CDATA[", b"]]>", b"<!--", b"-->", b"<?xml version='1.0' encoding='utf-16'?>", b"<?xml version='1.0' encoding='idna'?>",
-         b"<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]>", b"<a>" * 3000, b"<a " * 50, b"[" * 3000, b'{"a":' * 3000, b'"',
-         b"'", b",", b"\xe2\x80\xa8", b"../", b"/", b"\\", b"$HOME", b"~", b"%s", b"{}"]
+NUMBERS = [
+    "NaN", "inf", "-inf", "1e308", "-1e308", "1e999", "-1", "0", "-0.0", "", "1e-320", "9" * 400, "9" * 5000, "0x10",
+    "1_000", "1,5", "\uff11\uff12", "\u00b2", "true", "None", "1e5", "1.5", "4294967296", "18446744073709551616", "1e",
+    "--1"]
+VALUES = [
+    None, True, False, [], {}, "", "x", "x" * 5000, 0, -1, 1, 2, 1.5, -1e-300, 1e308, float("inf"), float("nan"), 2**31,
+    2**63, 10**400, [[]], [[1.0] * 5], [None], {"counts": "", "size": [50, 60]}, {"size": [50, 60], "counts": [3000]},
+    {"": {}}, "\ud800", "\0", "../a.png", "/dev/zero", "a.png", "a/../../b", "é\n", [1, 2, 3, 4], [0] * 48, "NaN",
+    json.loads("[" * 60 + "]" * 60)]
+TEXTS = [
+    b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"\n", b"\r", b"\t", b"\xff", b"\xed\xa0\x80", b"&lol;", b"&#0;",
+    b"&#x110000;", b"<![CDATA[", b"]]>", b"<!--", b"-->", b"<?xml version='1.0' encoding='utf-16'?>",
+    b"<?xml version='1.0' encoding='idna'?>", b"<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]>",
+    b"<a>" * 3000, b"<a " * 50, b"[" * 3000, b'{"a":' * 3000, b'"', b"'", b",", b"\xe2\x80\xa8", b"../", b"/", b"\\",
+    b"$HOME", b"~", b"%s", b"{}"]
+BYTES = [b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\1", b"\x7f\xff\xff\xff", b"\0\0\xff\xff"]
+KEYS = ["id", "iscrowd", "is_crowd", "keypoints", "bbox", "caption", "segments_info", "", "é"]
+PIECES = {0: rb"-?\d+(\.\d+)?", 1: rb"</?\w+>", 2: rb"<(\w+)>.*?</\1>", 3: rb"[^\n]*\n", 4: rb"\w+", 5: rb"\w+"}
 
 
 class Target(NamedTuple):
@@ -89,8 +97,8 @@ def checked(function):
 
 def voc_targets(root):
     given = [sample._replace(keypoints=None, segmentation=sample.masks) for sample in objects(root)]
-    given[0] = given[0]._replace(details={
-        "pose": ["Left", "Right"], "parts": [[("head", 1.0, 2.0, 3.0, 4.0)], []], "tags": [{"actions/jumping": "1"}, {}]})
+    parts, tags = [[("head", 1.0, 2.0, 3.0, 4.0)], []], [{"actions/jumping": "1"}, {}]
+    given[0] = given[0]._replace(details={"pose": ["Left", "Right"], "parts": parts, "tags": tags})
     kit = voc.write(given, root / "kit", NAMES, progress=False, split="train")
     home = kit / "VOC2012"
 
@@ -108,8 +116,10 @@ def voc_targets(root):
         return voc.samples(kit, on_bad_sample=on_bad_sample)
 
     return [*[(home / "Annotations/a.xml", "xml", read) for read in (checked(objects_of), plain, pixels_of)],
-            (home / "ImageSets/Main/train.txt", "text", plain), (home / "ImageSets/Main/dog_train.txt", "text", lists_of),
-            (home / "ImageSets/Segmentation/train.txt", "text", pixels_of), (kit / "labels.txt", "text", checked(pixels_of)),
+            (home / "ImageSets/Main/train.txt", "text", plain),
+            (home / "ImageSets/Main/dog_train.txt", "text", lists_of),
+            (home / "ImageSets/Segmentation/train.txt", "text", pixels_of),
+            (kit / "labels.txt", "text", checked(pixels_of)),
             (home / "SegmentationClass/b.png", "binary", checked(pixels_of)),
             (home / "SegmentationObject/b.png", "binary", checked(objects_of)),
             (home / "JPEGImages/b.png", "binary", checked(objects_of))]
@@ -161,7 +171,8 @@ def coco_targets(root):
 def list_targets(root):
     made = []
     for name, text in {"labels.tsv": "file\tclass_index\tname\na.png\t3\tcat\nb.png\t0\tdog\n",
-                       "labels.csv": 'file,class\na.png,cat\n"b.png",dog\n', "train.tsv": "a.png\tcat\nb.png\tdog\n"}.items():
+                       "labels.csv": 'file,class\na.png,cat\n"b.png",dog\n',
+                       "train.tsv": "a.png\tcat\nb.png\tdog\n"}.items():
         place = root / name
         for image in "ab":
             save(place / f"{image}.png", picture())
@@ -236,9 +247,11 @@ def image_targets(root):
             "c.png": (picture().quantize(8), {"transparency": 2}),
             "d.png": (Image.fromarray(np.asarray(picture())[..., 0].astype("uint16") * 200), {}),
             "a.gif": (picture(), {"save_all": True, "append_images": [picture(1)]}), "a.bmp": (picture(), {}),
-            "b.bmp": (picture().quantize(8), {}), "a.webp": (picture(), {"lossless": True}), "b.webp": (picture(), {"exif": exif}),
+            "b.bmp": (picture().quantize(8), {}), "a.webp": (picture(), {"lossless": True}),
+            "b.webp": (picture(), {"exif": exif}),
             "a.tif": (picture(), {"exif": exif}), "b.tif": (picture(), {"compression": "tiff_lzw"}),
-            "c.tif": (picture(), {"compression": "jpeg"}), "a.ppm": (picture(), {}), "b.pgm": (picture().convert("L"), {})}
+            "c.tif": (picture(), {"compression": "jpeg"}), "a.ppm": (picture(), {}),
+            "b.pgm": (picture().convert("L"), {})}
     found = []
     for name, (image, options) in made.items():
         place = root / name.replace(".", "_")
@@ -257,7 +270,8 @@ def image_targets(root):
     palette = Image.fromarray(numbers)
     palette.putpalette(bytes(range(96)))
     made = {"a.png": palette, "b.png": Image.fromarray(numbers), "c.png": Image.fromarray(numbers).convert("LA"),
-            "d.png": Image.fromarray(numbers > 2), "e.png": Image.fromarray(np.dstack([numbers, 0 * numbers, 0 * numbers])),
+            "d.png": Image.fromarray(numbers > 2),
+            "e.png": Image.fromarray(np.dstack([numbers, 0 * numbers, 0 * numbers])),
             "f.png": Image.fromarray(numbers.astype("uint16")), "a.tif": palette, "b.tif": Image.fromarray(numbers),
             "c.tif": Image.fromarray(numbers.astype("int32")), "a.gif": palette, "a.bmp": palette}
     for name, image in made.items():
@@ -349,17 +363,13 @@ def changed_bytes(rng, contents, others):
         other = rng.choice(others).contents
         contents[at:] = other[int(len(other) * rng.random()):]
     else:
-        contents[at:end] = rng.choice([b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\1", b"\x7f\xff\xff\xff", b"\0\0\xff\xff"])
+        contents[at:end] = rng.choice(BYTES)
     return bytes(contents)
 
 
 def changed_text(rng, contents):
-    def pieces(pattern):
-        return [match.span() for match in re.finditer(pattern, contents)]
-
     change = rng.randrange(8)
-    places = pieces({0: rb"-?\d+(\.\d+)?", 1: rb"</?\w+>", 2: rb"<(\w+)>.*?</\1>", 3: rb"[^\n]*\n", 4: rb"\w+", 5: rb"\w+"}.get(
-        change, rb"(?=.)|$"))
+    places = [match.span() for match in re.finditer(PIECES.get(change, rb"(?=.)|$"), contents)]
     if not places:
         return contents
     (start, end), (other, last) = sorted(rng.choices(places, k=2))
@@ -402,8 +412,7 @@ def changed_structure(rng, contents):
         elif change == 2 and isinstance(parent, list):
             parent.insert(key, copy.deepcopy(parent[key]))
         elif change == 2:
-            parent[rng.choice(["id", "iscrowd", "is_crowd", "keypoints", "bbox", "caption", "segments_info", "", "é"])] = \
-                rng.choice(VALUES)
+            parent[rng.choice(KEYS)] = copy.deepcopy(rng.choice(VALUES))
         else:
             parent[key] = copy.deepcopy(rng.choice(VALUES))
     return json.dumps(data).encode()
