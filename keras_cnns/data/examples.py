@@ -399,8 +399,8 @@ def _look_at_boxes(boxes, size, refuse):
 
 
 def _is_imagenet(values):
-    """Whether these are the features of ImageNet's shards: an image's label, and objects without one of their own."""
-    return bool(values("image/class/label")) and not values(NUMBER) and not values(NAME)
+    """Whether these are the features of ImageNet's shards, whose objects have no labels but the image's."""
+    return bool(values("image/class/synset") or values(IMAGENET)) and not values(NUMBER) and not values(NAME)
 
 
 def _labels(form, values, refuse):

@@ -62,7 +62,8 @@ def write(samples, directory, class_names, split="train", shards=None, on_bad_sa
     """
     directory, names = _folder(directory, split), _names(class_names)
     good, unreadable = sample_data.check(samples, on_bad_sample, progress)
-    good, unsound = sample_data.sift([sample_data.attempt(examples.sound)(sample, names) for sample in good], on_bad_sample)
+    sound = sample_data.attempt(examples.sound)
+    good, unsound = sample_data.sift([sound(sample, names) for sample in good], on_bad_sample)
     if not good:
         raise InputError(f"{directory}: no samples to write as {split!r}; give at least one")
     old = _manifest(directory, split)
@@ -290,33 +291,33 @@ def _checksum(path):
 
 
 def _write_shard(path, part, names):
-    """Writes a shard aside, then renames it; what the manifest says of it."""
+    """Writes a shard; what the manifest says of it."""
+    with _aside(path) as aside, tf.io.TFRecordWriter(os.fsencode(aside)) as writer:
+        for sample, source_id in part:
+            writer.write(examples.example(sample, source_id, names).SerializeToString(deterministic=True))
+    return {"records": len(part), "bytes": _stat(path).st_size, "sha256": _checksum(path)}
+
+
+def _write_manifest(directory, split, manifest):
+    with _aside(_manifest_path(directory, split)) as aside:
+        os.makedirs(directory, exist_ok=True)
+        with open(aside, "w", encoding="ascii") as file:
+            json.dump(manifest, file, indent=1, sort_keys=True)
+
+
+@contextlib.contextmanager
+def _aside(path):
+    """A path to write to, which takes the given one's place once all is written."""
     folder, name = os.path.split(path)
     aside = os.path.join(folder, f".{name}")
     try:
-        with tf.io.TFRecordWriter(os.fsencode(aside)) as writer:
-            for sample, source_id in part:
-                writer.write(examples.example(sample, source_id, names).SerializeToString(deterministic=True))
-        told = {"records": len(part), "bytes": os.path.getsize(aside), "sha256": _checksum(aside)}
+        yield aside
         os.replace(aside, path)
     except (OSError, tf.errors.OpError) as error:
         raise InputError(f"{path}: cannot be written ({_reason(error)}); make room, or choose another folder") from None
     finally:
         with contextlib.suppress(OSError):
             os.remove(aside)
-    return told
-
-
-def _write_manifest(directory, split, manifest):
-    path = _manifest_path(directory, split)
-    aside = os.path.join(directory, f".{os.path.basename(path)}")
-    try:
-        os.makedirs(directory, exist_ok=True)
-        with open(aside, "w", encoding="ascii") as file:
-            json.dump(manifest, file, indent=1, sort_keys=True)
-        os.replace(aside, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({_reason(error)}); make room, or choose another folder") from None
 
 
 def _reason(error):
@@ -432,26 +433,12 @@ def _check_size(path, expected):
 
 
 def _search(directory, split):
-    """Paths of another tool's files, a shard missing or not."""
-    number = r"-(\d{1,9})-of-(\d{1,9})"
-    pattern = re.compile(rf"(.+?)((?:\.(?:tfrecords?|record))?)(?:{number})?((?:\.(?:tfrecords?|record))?)")
-    found, others = {}, set()
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be read ({_reason(error)}); make it readable") from None
-    for name in names:
-        match = pattern.fullmatch(name)
-        if not match or not any(match.groups()[1:]):
-            continue
-        stem, before, shard, total, after = match.groups()
-        if stem == split:
-            found.setdefault((before, total, after), {})[int(shard or 0)] = os.path.join(directory, name)
-        elif not name.startswith("."):
-            others.add(stem)
-    if not found:
-        raise InputError(f"{directory}: no records of a split {split!r}. Found: {few(sorted(others)) or 'none'}; "
+    """Paths of another tool's files, in order; an error if a shard is missing."""
+    splits = _splits(directory)
+    if split not in splits:
+        raise InputError(f"{directory}: no records of a split {split!r}. Found: {few(sorted(splits)) or 'none'}; "
                          f"choose one of them, or name the files {split}-00000-of-000NN.tfrecord")
+    found = splits[split]
     if len(found) > 1:
         several = few([os.path.basename(min(shards.values())) for shards in found.values()])
         raise InputError(f"{directory}: several sets of the split {split!r}: {several}; keep each in a folder of its "
@@ -462,6 +449,23 @@ def _search(directory, split):
         raise InputError(f"{directory}: {len(shards)} of {total} shards of {split!r} are there, {missing:05d} is "
                          "missing; bring all of them")
     return [shards[i] for i in sorted(shards)]
+
+
+def _splits(directory):
+    """Paths of all files that are named as records are, by split, by set (there should be one), by shard."""
+    number = r"-(\d{1,9})-of-(\d{1,9})"
+    pattern = re.compile(rf"([^.].*?)((?:\.(?:tfrecords?|record))?)(?:{number})?((?:\.(?:tfrecords?|record))?)")
+    found = {}
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be read ({_reason(error)}); make it readable") from None
+    for match in filter(None, map(pattern.fullmatch, names)):
+        split, before, shard, total, after = match.groups()
+        if before or total or after:
+            shards = found.setdefault(split, {}).setdefault((before, total, after), {})
+            shards[int(shard or 0)] = os.path.join(directory, match[0])
+    return found
 
 
 def _hops(path):
@@ -511,7 +515,8 @@ def _naming_the_file(found):
     except tf.errors.OpError as error:
         for shard in range(len(found.paths)):
             _counted(found, shard)
-        raise InputError(f"{found.paths[0]} or a file beside it: cannot be read ({_reason(error)}); try again") from None
+        raise InputError(f"{found.paths[0]}, or a file beside it: cannot be read ({_reason(error)}); bring them "
+                         "anew") from None
 
 
 def _open(directory, split, class_names):
@@ -533,10 +538,7 @@ def _open(directory, split, class_names):
 
 def _naming(found, directory, split):
     """The files whose records tell the class names: those of split "train" where they are there."""
-    there = split != "train" and any(name.startswith("train") for name in os.listdir(_folder(directory, split)))
-    with contextlib.suppress(InputError):
-        return _find(directory, "train") if there else found
-    return found
+    return _find(directory, "train") if split != "train" and "train" in _splits(_folder(directory, split)) else found
 
 
 def _where(path, number):
@@ -624,18 +626,21 @@ def _items(found, epochs, seed, shuffle, worker, workers, first, share):
     paths, in_turn = _encoded(found.paths), _in_turn(found)
 
     @tf.autograph.experimental.do_not_convert
-    def epoch(number):
-        if not shuffle:
-            return in_turn.repeat().take(share * workers).shard(workers, worker)
+    def blocks(number):
         rows = tf.numpy_function(
             lambda number: _plan(found.counts, seed, int(number), worker, share), [number], tf.int64)
         records = _stretches(paths, tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [None, 4])), OPEN)
         chance = tf.random.fold_in(tf.constant([seed, worker], tf.int64), number)
         return records.batch(BLOCK).enumerate().map(
-            lambda block, items: _shuffled(items, tf.random.fold_in(chance, block))).prefetch(1).unbatch()
+            lambda block, items: _shuffled(items, tf.random.fold_in(chance, block)))
 
     done, rest = divmod(first, share)
-    items = tf.data.Dataset.range(done, max(epochs, done)).flat_map(epoch).skip(rest)
+    numbers = tf.data.Dataset.range(done, max(epochs, done))
+    if shuffle:  # a block is read while the one before is used, be it the last of an epoch
+        items = numbers.flat_map(blocks).prefetch(1).unbatch()
+    else:
+        items = numbers.flat_map(lambda _: in_turn.repeat().take(share * workers).shard(workers, worker))
+    items = items.skip(rest)
     return tf.data.Dataset.zip(items, tf.data.Dataset.range(
         first * workers + worker, max(epochs * share, first) * workers + worker, workers))
 

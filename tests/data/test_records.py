@@ -182,7 +182,7 @@ def awkward(draw, index):
         about=draw(st.dictionaries(st.text(max_size=3), anything, max_size=3)))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_awkward_samples_come_back_to_the_bit(tmp_path_factory, data):
     samples = [data.draw(awkward(i)) for i in range(data.draw(st.integers(1, 3)))]
@@ -237,7 +237,8 @@ def imagenet(folder, *rows):
 
 
 def test_imagenets_shards_are_read_by_number_with_their_boxes(tmp_path):
-    imagenet(tmp_path, (1, "crane", [(0, 0, 0.5, 0.5)]), (2, "crane", [(0, 0, 1, 1), (0.5, 0, 1, 0.5)]), (1, "crane", []))
+    corner, whole, right = (0, 0, 0.5, 0.5), (0, 0, 1, 1), (0.5, 0, 1, 0.5)
+    imagenet(tmp_path, (1, "crane", [corner]), (2, "crane", [whole, right]), (1, "crane", []))
     stops(lambda: records.samples(tmp_path), "class 'crane' has the number 2, before it was 1; give class_names=")
     given = ["background", "crane", "crane (machine)"]
     found, _ = records.samples(tmp_path, class_names=given)
@@ -551,10 +552,10 @@ def test_a_file_that_changed_is_another_sample(tmp_path):
 
 
 def test_shards_are_about_150_megabytes(monkeypatch):
-    monkeypatch.setattr(records, "_stat", lambda path: os.stat_result([160_000] * 10))
-    assert records._shards([Sample("", "a.jpg")] * 118_287) == round(118_287 * 160_000 / 150e6)
+    monkeypatch.setattr(records, "_stat", lambda path: os.stat_result([16_000_000] * 10))
+    assert records._shards([Sample("", "a.jpg")] * 1183) == round(1183 * 16e6 / 150e6)
     assert records._shards([Sample("", "a.jpg")] * 3) == 1
-    assert records._shards([Sample("", "a.jpg")] * 2_000_000) == 512
+    assert records._shards([Sample("", "a.jpg")] * 20_000) == 512
 
 
 def test_bad_samples_stop_the_writing_or_are_left_out_and_listed(tmp_path):
@@ -640,7 +641,8 @@ def one(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("shards, workers, shuffle", [(5, 3, True), (1, 2, True), (5, 2, False)])
+@pytest.mark.parametrize("shards, workers, shuffle", [
+    (5, 3, True), pytest.param(1, 2, True, marks=pytest.mark.slow), (5, 2, False)])
 def test_workers_share_nothing_and_have_all_in_every_epoch(hundred, shards, workers, shuffle):
     share = 100 // workers
     parts = [labels(records.elements(hundred / str(shards), epochs=2, seed=3, shuffle=shuffle, worker=w,
@@ -690,7 +692,7 @@ def test_the_order_follows_from_the_seed_alone(hundred):
     assert first != order(seed=2) and first[:100] != first[100:]
 
 
-@pytest.mark.parametrize("shards", [1, 8])
+@pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_sorted_sets_are_shuffled_about_as_well_as_by_a_permutation(hundred, shards, monkeypatch):
     # Of a permutation of n the mean displacement is n / 3, and places before and after do not go together. The block
     # is made small against the set, as it is with real ones.
@@ -844,8 +846,9 @@ BROKEN = {
     "of the mode RGB, expected grey": put("image/segmentation/class/encoded", bytes=[picture()]),
     "box [nan, ": put("image/object/bbox/xmin", float=[np.nan, 0, 0]),
     "box [27.0, 3.0, 13.3": put("image/object/bbox/xmin", float=[0.9, 0, 0]),
-    "object 1: box [4.0, 3.0, 3.0, 9.0] has no area": put("image/object/bbox/xmax", float=[0.1, 0, 1]),
-    "object 2: box [1.0, 2.0, 33.0, 4.0] is not in": put("keras_cnns/boxes", float=[1, 2, 3, 4, 1, 2, 33, 4, 1, 2, 3, np.inf]),
+    "3.0, 3.0, 9.0] has no area in the image of 30 x 20": put("image/object/bbox/xmax", float=[0.1, 0, 1]),
+    "object 2: box [1.0, 2.0, 33.0, 4.0] is not in": put(
+        "keras_cnns/boxes", float=[1, 2, 3, 4, 1, 2, 33, 4, 1, 2, 3, np.inf]),
     "is not in the image of 30 x 20": put("image/object/bbox/xmax", float=[2, 1, 1]),
     "label 0, expected 1 to 3": put("image/object/class/label", int64=[1, 0, 1]),
     "label 9, expected 1 to 3": put("image/object/class/label", int64=[1, 2, 9]),
@@ -856,7 +859,7 @@ BROKEN = {
     "image/object/class/label is a float_list": put("image/object/class/label", float=[1, 2, 1]),
     "unknown class 'cow', known: cat, dog": put("image/object/class/text", bytes=[b"cat", b"cow", b"cat"]),
     "2 of image/width, expected one": put("image/width", int64=[30, 30]),
-    "keras_cnns/rle cannot be decoded": put("keras_cnns/rle", bytes=[b"\xff\xff"] * 3),
+    "keras_cnns/rle cannot be decoded": put("keras_cnns/rle", bytes=[bytes(range(200, 230))] * 3),
     "is no JSON": put("keras_cnns/about", bytes=[b"{" * 10_000]),
     "is no dict": put("keras_cnns/details", bytes=[b"[1, 2]"]),
 }
@@ -988,6 +991,7 @@ def test_voc_comes_back_to_the_bit(tmp_path):
 
 
 @real
+@pytest.mark.slow
 def test_coco_with_masks_and_joints_comes_back_and_the_garden_reads_it(tmp_path, garden):
     coco = json.loads((REAL / "coco/annotations/person_keypoints_val2017.json").read_text())
     samples = []
