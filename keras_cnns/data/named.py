@@ -1,6 +1,7 @@
 """Data by the names of the command line, such as `voc:PATH:YEAR`. `FORMS` lists them all."""
 
 import contextlib
+import glob
 import os
 from typing import NamedTuple
 
@@ -126,9 +127,9 @@ def _records(root, split, class_names, on_bad_sample):
 
 
 def _folder(root, split, class_names, on_bad_sample):
-    inner = os.path.join(root, split)  # a split, unless it is the folder of a class of that name
-    parted = any(os.path.isfile(inner + suffix) for suffix in folder.LISTS) or (
-        os.path.isdir(inner) and any(entry.is_dir() for entry in os.scandir(inner)))
+    # A split, unless it is the folder of a class of that name.
+    inner = os.path.join(os.path.expanduser(root), split)
+    parted = any(os.path.isfile(inner + suffix) for suffix in folder.LISTS) or glob.glob(f"{glob.escape(inner)}/*/")
     split = split if parted or split != "train" else None  # images that are not parted are to train on
     names = class_names or folder.class_names(root, split)
     return _data(folder.samples(root, split, class_names, on_bad_sample), names and list(names))

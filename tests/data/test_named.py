@@ -260,6 +260,14 @@ def test_a_path_of_the_home_folder_is_found(tmp_path, objects, monkeypatch):
     for name in ("voc:~/kit", "coco:~/set", "records:~/shards"):
         named.write(objects, name, NAMES, "train")
         same_objects(named.read(name).samples, objects)
+    save(tmp_path / "images/train/dog/a.png", picture())
+    assert [sample.image_id for sample in named.read("folder:~/images").samples] == ["dog/a.png"]
+
+
+def test_a_class_may_be_called_as_a_split_is(tmp_path):
+    save(tmp_path / "images/train/a.png", picture())
+    save(tmp_path / "images/bus/b.png", picture(1))
+    assert named.read(f"folder:{tmp_path / 'images'}").class_names == ["bus", "train"]
 
 
 # Classes.
