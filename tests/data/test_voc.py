@@ -668,7 +668,8 @@ def test_attributes_and_repeated_tags_are_kept_as_xml(year, tmp_path):
 def test_mutated_texts_of_2005_give_samples_or_one_line(year):
     (year / "Annotations/b.xml").unlink()
     whole, chance, outcomes = OLD.format(origin=0).encode(), random.Random(0), collections.Counter()
-    pieces = [b'"', b"(", b")", b":", b"", b"nan", b"1e999", b"\0", b"\xff", b"\r", b"-3", b"PAS", b"9" * 5000, b"<a>" * 500]
+    pieces = [b"\"", b"(", b")", b":", b"", b"nan", b"1e999", b"\0", b"\xff", b"\r", b"-3", b"PAS", b"9" * 5000,
+              b"<a>" * 500]
     for _ in range(500):
         contents = bytearray(whole)
         start = chance.randrange(len(contents))

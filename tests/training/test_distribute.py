@@ -20,7 +20,7 @@ cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from keras_cnns.data import synthetic
 from keras_cnns.training import recipes, runs
-recipe = recipes.recipe("faster_rcnn_resnet18")._replace(optimizer="sgd", learning_rate=0.01, batch=4, epochs=4)
+recipe = recipes.recipe("faster_rcnn_resnet18")._replace(optimizer="sgd", learning_rate=0.001, batch=4, epochs=4)
 network, history = runs.train_detector(
     "faster_rcnn_resnet18", synthetic.samples(4), synthetic.CLASSES, sys.argv[1], recipe, (64, 64, 3),
     devices=sys.argv[2:], validation=synthetic.samples(2, first=4))
