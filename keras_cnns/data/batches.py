@@ -84,7 +84,8 @@ def places(count, batch, epochs, seed, first_step=0, worker=0, workers=1, remain
 
     def one_epoch(number):
         order = tf.numpy_function(
-            lambda number: epoch(count, batch, seed, number, worker, workers, remainder).reshape(-1), [number], tf.int64)
+            lambda number: epoch(count, batch, seed, number, worker, workers, remainder).reshape(-1), [number],
+            tf.int64)
         place = number * share + tf.range(share, dtype=tf.int64)
         return tf.data.Dataset.from_tensor_slices((tf.ensure_shape(order, [share]), place * workers + worker))
 

@@ -93,8 +93,8 @@ def decode(source, name, remedy="give a whole JPEG or PNG file"):
         if image.format in ("JPEG", "MPO", "PNG"):  # as the ops of a SavedModel do, to the bit
             seen = b"Exif\0\0" in contents[:HEAD] or XMP_TURN in contents[:HEAD]
             if turn != 1 and image.format != "PNG" and not seen:
-                raise InputError(f"{name}: is to be turned, as is told only after {HEAD:,} bytes of other notes; save it "
-                                 "upright, without them")
+                raise InputError(f"{name}: is to be turned, as is told only after {HEAD:,} bytes of other notes; save "
+                                 "it upright, without them")
             pixels = tf.io.decode_image(contents, channels=3, expand_animations=False).numpy()
             return turned(pixels, turn)
         if image.mode.startswith("I"):

@@ -147,7 +147,7 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING, colour
 
     Returns:
       the element with its image, masks and segmentation on the canvas, and whither an image's `(x, y)` goes:
-      `(x, y) * scale + shift`, float32 `[2]` each, exactly as the pixels were resized. A mirrored x has a negative scale.
+      `(x, y) * scale + shift`, float32 `[2]` each, exactly as the pixels were resized. Mirrored, x has a negative scale.
     """
     image = element["image"]
     if not isinstance(image, images.Opened):
@@ -275,7 +275,7 @@ def _background(colour, canvas):
 
 
 def _paste(values, rect, background):
-    """Background `[H, W, 3]` with values `[h, w, 3]` in a rectangle of it: pieces joined, which is faster than adding."""
+    """Background `[H, W, 3]` with values `[h, w, 3]` in a rectangle of it: joined, which is faster than adding."""
     x1, y1, x2, y2 = tf.unstack(rect)
     middle = tf.concat([background[y1:y2, :x1], values, background[y1:y2, x2:]], 1)
     return tf.concat([background[:y1], middle, background[y2:]], 0)

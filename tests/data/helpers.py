@@ -12,10 +12,11 @@ real = pytest.mark.skipif(not os.environ.get("KERAS_CNNS_DATA"), reason="KERAS_C
 
 
 def stopped(function, *expected):
-    """Asserts that a call ends with an InputError of one line that contains all that is expected."""
+    """The one line of the InputError that a call ends with; it holds each of the expected texts."""
     with pytest.raises(InputError) as error:
         function()
     message = str(error.value)
-    assert len(message.splitlines()) == 1
+    assert message.splitlines() == [message]
     for text in expected:
         assert text in message
+    return message

@@ -19,6 +19,7 @@ from keras_cnns.data import coco, voc
 from keras_cnns.data import samples as sample_data
 from keras_cnns.data.samples import LabelImage, Sample
 from keras_cnns.errors import InputError
+from tests.data.helpers import stopped
 
 CATEGORIES = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 90, "name": "tooth brush"}]
 TRIANGLE = [10.0, 10.0, 40.0, 10.0, 10.0, 40.0]
@@ -77,17 +78,6 @@ def read(folder, split="train", **options):
 
 def ids(samples):
     return [sample.image_id for sample in samples]
-
-
-def stopped(function, *expected):
-    """The one line that a call ends with; it holds each of the expected texts."""
-    with pytest.raises(InputError) as error:
-        function()
-    message = str(error.value)
-    assert "\n" not in message
-    for text in expected:
-        assert text in message
-    return message
 
 
 def skips(folder, name, *expected, **options):

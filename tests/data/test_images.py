@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from keras_cnns.data import images
 from keras_cnns.data.samples import Sample, check, dataset
-from keras_cnns.errors import InputError
+from tests.data.helpers import stopped as refused
 
 
 def picture(height=20, width=30, channels=3, dtype="uint8"):
@@ -47,16 +47,6 @@ def claiming(contents, width, height):
 def in_graph(*contents):
     """Images as `samples.dataset` decodes them."""
     return [element["image"] for element in dataset([Sample("a", each) for each in contents]).as_numpy_iterator()]
-
-
-def refused(call, *expected):
-    with pytest.raises(InputError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message
-    for text in expected:
-        assert text in message
-    return message
 
 
 # The canvas.

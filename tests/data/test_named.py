@@ -10,6 +10,7 @@ from keras_cnns.data import coco, mpii, named, pairs, records, synthetic, tfds, 
 from keras_cnns.data import samples as data_samples
 from keras_cnns.data.samples import LabelImage, Sample
 from keras_cnns.errors import InputError
+from tests.data.helpers import stopped as refused
 
 NAMES = ["dog", "big cat"]
 
@@ -32,15 +33,6 @@ def objects(tmp_path):
                    np.array([False, False])),
             Sample("b", save(tmp_path / "given/b.png", picture(1)), (50, 60), np.array([[0, 0, 9, 9]], "float32"),
                    np.array([2], "int32"), np.array([True]))]
-
-
-def refused(call, *expected):
-    with pytest.raises(InputError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message
-    for text in expected:
-        assert text in message
 
 
 def labelled(samples, tmp_path):

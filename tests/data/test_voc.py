@@ -20,6 +20,7 @@ from keras_cnns.data import samples as sample_data
 from keras_cnns.data import voc
 from keras_cnns.data.samples import LabelImage, Sample
 from keras_cnns.errors import InputError
+from tests.data.helpers import stopped as refused
 
 OBJECT = """<object><name>{name}</name>{more}
 <bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>
@@ -70,16 +71,6 @@ def write(folder, name, *objects, **options):
 def stopped(folder, *expected, split="train", **options):
     """The one line that ends the reading; it holds each of the expected texts."""
     return refused(lambda: voc.detection(folder, split=split, **options), *expected)
-
-
-def refused(call, *expected):
-    with pytest.raises(InputError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message
-    for text in expected:
-        assert text in message
-    return message
 
 
 def skips(folder, name, *expected):
