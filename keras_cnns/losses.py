@@ -1,7 +1,7 @@
-"""Detection losses. Each maps (targets, predictions) to one value an image, `[B]`.
+"""Losses. Each maps (targets, predictions) to one value an image, `[B]`.
 
 Keras then averages over images and replicas; a loss that returned a scalar would be multiplied by the number
-of replicas under MirroredStrategy. Targets are the rows `(t_x, t_y, t_w, t_h, label)` of `ops.targets`; rows
+of replicas under MirroredStrategy. A detector's targets are the rows `(t_x, t_y, t_w, t_h, label)` of `ops.targets`; rows
 with label -1 do not count.
 """
 
@@ -62,3 +62,26 @@ class BoxLoss(losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "beta": self.beta}
+
+
+@register
+class CompetitiveLoss(losses.Loss):
+    """The right class's distance, and a competition that pushes the others away. LeNet-5, eq. 9.
+
+    `classes [B] or [B, 1] whole numbers, minus distances [B, K] -> [B]`.
+
+    Args:
+      rubbish: j, the distance of a class for what is no digit; the paper names no number.
+    """
+
+    def __init__(self, rubbish=0.1, name="competitive_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.rubbish = rubbish
+
+    def call(self, classes, logits):
+        chosen = ops.one_hot(ops.reshape(ops.cast(classes, "int32"), (-1,)), logits.shape[-1], dtype=logits.dtype)
+        floor = ops.full_like(logits[:, :1], -self.rubbish)
+        return ops.logsumexp(ops.concatenate([logits, floor], -1), axis=-1) - ops.sum(chosen * logits, -1)
+
+    def get_config(self):
+        return {**super().get_config(), "rubbish": self.rubbish}
