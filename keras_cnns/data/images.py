@@ -1,8 +1,8 @@
 """Images: from bytes to pixels, from pixels to a network's canvas.
 
 `decode` is the careful door, in Python, with errors that name the file. `look` is the quick one, in TensorFlow ops:
-it takes out of a JPEG only the part that a window shows, and resizes that. `letterbox` is the same in the pipeline
-and in a SavedModel.
+it takes out of a JPEG only the part that a window shows, and resizes that. `letterbox` and `central` are the same in
+the pipeline and in a SavedModel.
 """
 
 import io
@@ -250,3 +250,52 @@ def letterbox(image, size):
     canvas = tf.concat([tf.concat([image, beside], -2), below], -3)  # faster than to add the colour to a padded image
     canvas = tf.ensure_shape(canvas, (*image.shape[:-3], *canvas_size, 3))
     return canvas, (tf.cast(inner, tf.float32) / given)[::-1]
+
+
+def central_window(size, canvas):
+    """What a classifier is shown of an image, as `(x1, y1, x2, y2)`, int32 `[4]`; it may reach over the border.
+
+    For a canvas of 100 pixels or more a side, the middle of the image: of the canvas's proportions, 7/8 of the largest
+    such part, which is 224 pixels of 256 (Krizhevsky et al. 2012, section 5, and nearly everyone since). For a smaller
+    canvas the whole image, or, if that is no larger than the canvas, as much around its middle as the canvas has
+    pixels (LeNet's 32 x 32 for digits of 28 x 28). An image of exactly the canvas's size is taken to be prepared: all
+    of it.
+
+    Args:
+      size: `(height, width)` of the image, tensor `[2]`. canvas: `(height, width)`, whole numbers.
+    """
+    size, sides = tf.cast(size, tf.int32), tf.constant(canvas, tf.int32)
+    if min(canvas) < 100:
+        shown = tf.where(tf.reduce_all(size <= sides), sides, size)
+    else:
+        factor = tf.reduce_min(tf.cast(size, tf.float32) / tf.cast(sides, tf.float32))
+        middle = tf.cast(tf.round(7 / 8 * factor * tf.cast(sides, tf.float32)), tf.int32)
+        shown = tf.where(tf.reduce_all(size == sides), size, tf.maximum(middle, 1))
+    start = (size - shown) // 2
+    return tf.concat([start[::-1], (start + shown)[::-1]], 0)
+
+
+def central(image, shape):
+    """An image as a classifier is shown it: `central_window`, with black beside the image, stretched to the canvas.
+
+    Args:
+      image: `[H, W, 3]` or `[B, H, W, 3]`, or of the canvas's channels; any number type, 0 to 255.
+      shape: `(height, width, channels)` of the canvas; of one channel it shows the image in grey.
+
+    Returns:
+      float32 `[height, width, channels]` or `[B, height, width, channels]`.
+    """
+    image = tf.convert_to_tensor(image)
+    size = tf.shape(image)[-3:-1]
+    x1, y1, x2, y2 = tf.unstack(central_window(size, shape[:2]))
+    left, top = tf.maximum(x1, 0), tf.maximum(y1, 0)
+    right, bottom = tf.minimum(x2, size[1]), tf.minimum(y2, size[0])
+    margin = [[0, 0]] * (image.shape.rank - 3) + [[top - y1, y2 - bottom], [left - x1, x2 - right], [0, 0]]
+    canvas = tf.image.resize(tf.pad(image[..., top:bottom, left:right, :], margin), shape[:2])
+    canvas = grey(canvas) if (image.shape[-1], shape[-1]) == (3, 1) else canvas
+    return tf.ensure_shape(canvas, (*image.shape[:-3], *shape))
+
+
+def grey(image):
+    """The luma of RGB by ITU-R BT.601: `[..., 3]`, float32, to `[..., 1]`."""
+    return tf.reduce_sum(image * [0.299, 0.587, 0.114], -1, keepdims=True)

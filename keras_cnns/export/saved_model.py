@@ -8,36 +8,51 @@ import keras
 import tensorflow as tf
 
 from keras_cnns import wire
-from keras_cnns.data import images
 from keras_cnns.errors import InputError
+from keras_cnns.export import answers
 
 
 def saved_model(model, directory, labels=None):
     """Writes `directory/<version>/`, the next free whole number, which appears complete or not at all.
 
     Signatures, both with a free batch size:
-      serving_default  image: float32 `[B, H, W, 3]`, RGB 0 to 255, of any size, B images of one size.
+      serving_default  image: float32 `[B, H, W, C]`, RGB or grey as the network takes it, 0 to 255, of any size,
+        B images of one size.
       jpeg             jpeg: `[B]` strings, each an encoded JPEG or PNG of any size.
-    Both scale the images to the network's size themselves and answer, under the names of TensorFlow's
+    Both bring the images to the network's size themselves.
+
+    A detector is shown them whole (`data.images.letterbox`) and answers, under the names of TensorFlow's
     object-detection exports, all float32:
       detection_boxes `[B, N, 4]`, (ymin, xmin, ymax, xmax) in 0...1 of each original image;
       detection_scores `[B, N]`, best first; detection_classes `[B, N]`, 1...K, 0 in the padding;
       num_detections `[B]`.
 
+    A classifier is shown the middle (`data.images.central`; an image of exactly the network's size goes in as it is)
+    and answers, its auxiliary heads left away:
+      probabilities `[B, K]`, float32, in the order of the classes ("logits" of a network without activation);
+      classes `[B]`, int32, of each image the best, 0...K-1: one number, not K sorted ones, which could be taken
+        for the names of the K probabilities beside them; and no strings, which TFLite has none of.
+
+    Any other network of one image and one output answers `features`, float32, to serving_default only, which then
+    takes images of the network's own size; so does a classifier of neither 1 nor 3 channels.
+
     `assets.extra/` holds a warm-up request for each signature, and `labels.txt` if `labels` are given.
 
     Args:
-      model: the inference graph of a detector, as `keras_cnns.detector` returns it.
+      model: a classifier, headless or not; or the inference graph of a detector, as `keras_cnns.detector` returns it.
       directory: of the model, e.g. "saved_models/faster_rcnn_resnet18".
-      labels: class names, 1...K in order.
+      labels: class names in order: of a detector 1...K, of a classifier 0...K-1.
 
     Returns:
       the path of the new version.
 
     Raises:
-      InputError: not a detector's graph, or the directory cannot be written.
+      InputError: no such network, labels of another number than a classifier's classes, or the directory cannot be
+        written.
     """
-    require_detector(model)
+    kind = answers.kind_of(model)
+    if labels is not None and kind.classes not in (None, len(labels)):
+        raise InputError(f"{model.name}: {len(labels)} labels for {kind.classes} classes; give one a class.")
     directory = pathlib.Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -48,10 +63,10 @@ def saved_model(model, directory, labels=None):
     except OSError as error:
         raise InputError(f"{directory}: cannot be written ({error.strerror}); name a folder that can.") from None
     try:
-        _archive(model).write_out(str(aside), verbose=False)
+        _archive(kind).write_out(str(aside), verbose=False)
         extra = aside / "assets.extra"
         extra.mkdir()
-        _write_warm_up(extra / "tf_serving_warmup_requests", directory.name, model.input_shape[1:3])
+        _write_warm_up(extra / "tf_serving_warmup_requests", directory.name, kind)
         if labels is not None:
             (extra / "labels.txt").write_text("".join(f"{name}\n" for name in labels))
         os.rename(aside, directory / str(version))
@@ -61,47 +76,16 @@ def saved_model(model, directory, labels=None):
     return directory / str(version)
 
 
-def require_detector(model):
-    """InputError unless the model's outputs are a detector's."""
-    outputs = model.output if isinstance(model.output, dict) else {}
-    if not {"boxes", "scores", "labels", "count"} <= set(outputs):
-        raise InputError(f"{model.name}: only detectors can be exported; give the graph that "
-                         "keras_cnns.detector(network) returns.")
-
-
-def served(found, height, width):
-    """A detector's answer, boxes in pixels, under the served names, boxes in 0...1 of `height` and `width`."""
-    x1, y1, x2, y2 = tf.unstack(found["boxes"], axis=-1)
-    boxes = tf.stack([y1 / height, x1 / width, y2 / height, x2 / width], -1)
-    return {"detection_boxes": tf.minimum(boxes, 1.0),
-            "detection_scores": found["scores"],
-            "detection_classes": tf.cast(found["labels"], tf.float32),
-            "num_detections": tf.cast(found["count"], tf.float32)}
-
-
-def _archive(model):
-    size = model.input_shape[1:3]
-
-    def answer(canvas, scale, sides):
-        """Boxes from the canvas to the image: scale `[..., 2]` as `letterbox` gives it, sides (height, width)."""
-        found = model(canvas, training=False)
-        factor = tf.concat([scale, scale], -1)[..., None, :]
-        limit = tf.concat([sides, sides], -1)[..., None, ::-1]  # x before y
-        boxes = tf.minimum(found["boxes"] / factor, limit)
-        # What lies in the margin beside the image is none of it: such rows go to the end and are emptied.
-        real = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], -1) >= 1.0  # pixel
-        order = tf.argsort(tf.cast(~real, tf.int32), axis=-1, stable=True)
-        real = tf.gather(real, order, batch_dims=1)
-        kept = {"boxes": boxes, "scores": found["scores"], "labels": found["labels"]}
-        kept = {key: tf.gather(value, order, batch_dims=1) for key, value in kept.items()}
-        kept = {key: tf.where(real[..., None] if key == "boxes" else real, value, tf.zeros_like(value))
-                for key, value in kept.items()}
-        kept["count"] = tf.reduce_sum(tf.cast(real, tf.int32), -1)
-        return served(kept, sides[..., :1], sides[..., 1:])
+def _archive(kind):
+    archive = keras.export.ExportArchive()
+    archive.track(kind.network)
+    if kind.prepare is None:
+        archive.add_endpoint("serving_default", kind.answer, input_signature=[
+            tf.TensorSpec([None, *kind.shape], tf.float32, name="image")])
+        return archive
 
     def from_pixels(image):
-        canvas, scale = images.letterbox(image, size)
-        return answer(canvas, scale, tf.cast(tf.shape(image)[1:3], tf.float32))
+        return kind.prepared_answer(*kind.prepare(image))
 
     def decode(numbered):
         index, data = numbered
@@ -110,27 +94,26 @@ def _archive(model):
                 known, ["Image", index, "of the batch is neither a JPEG nor a PNG."])]):
             image = tf.io.decode_image(data, channels=3, expand_animations=False)
         image.set_shape([None, None, 3])
-        return *images.letterbox(image, size), tf.cast(tf.shape(image)[:2], tf.float32)
+        return kind.prepare(image)
 
     def from_encoded(jpeg):
-        canvas, scale, sides = tf.map_fn(decode, (tf.range(tf.size(jpeg)), jpeg), fn_output_signature=(
-            tf.TensorSpec([*size, 3]), tf.TensorSpec([2]), tf.TensorSpec([2])))
-        return answer(canvas, scale, sides)
+        return kind.prepared_answer(*tf.map_fn(
+            decode, (tf.range(tf.size(jpeg)), jpeg), fn_output_signature=kind.prepared))
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint("serving_default", from_pixels, input_signature=[
-        tf.TensorSpec([None, None, None, 3], tf.float32, name="image")])
+        tf.TensorSpec([None, None, None, kind.shape[-1]], tf.float32, name="image")])
     archive.add_endpoint("jpeg", from_encoded, input_signature=[tf.TensorSpec([None], tf.string, name="jpeg")])
     return archive
 
 
-def _write_warm_up(path, name, size):
+def _write_warm_up(path, name, kind):
     """A request for each signature, so that no user waits for the first."""
-    grey = tf.fill([*size, 3], tf.constant(128, tf.uint8))
+    grey = tf.fill(kind.shape, tf.constant(128, tf.uint8))
+    requests = [("serving_default", "image", grey.numpy()[None].astype("float32"))]
+    if kind.prepare is not None:
+        requests.append(("jpeg", "jpeg", [tf.io.encode_jpeg(grey).numpy()]))
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, key, value in (("serving_default", "image", grey.numpy()[None].astype("float32")),
-                                      ("jpeg", "jpeg", [tf.io.encode_jpeg(grey).numpy()])):
+        for signature, key, value in requests:
             log = wire.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = name

@@ -10,21 +10,22 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cnns.errors import InputError
-from keras_cnns.export.saved_model import require_detector, served
+from keras_cnns.export import answers
 
 BYTES = {None: 4, "float16": 2, "dynamic": 1}  # a weight
-TOLERANCE = {None: 1e-3, "float16": 0.1, "dynamic": 0.3}  # of scores, best to worst, on the trial image
+TOLERANCE = {None: 1e-3, "float16": 0.1, "dynamic": 0.3}  # of the difference of answers to the trial image
 
 
 def tflite(model, path, quantization=None):
-    """Writes a detector as `.tflite`, with TFLite's built-in ops only.
+    """Writes a network as `.tflite`, with TFLite's built-in ops only.
 
-    Signature serving_default: image, float32 `[1, H, W, 3]`, RGB 0 to 255, of the network's size; answers as
-    `saved_model` names them, boxes in 0...1 of that input. The phone scales its picture into the top left
-    corner of the input, proportions kept, as `data.images.letterbox` does.
+    Signature serving_default: image, float32 `[1, H, W, C]`, RGB or grey, 0 to 255, of the network's size; answers as
+    `saved_model` names them, boxes in 0...1 of that input. The phone prepares its picture: for a detector it scales it
+    into the top left corner of the input, proportions kept, as `data.images.letterbox` does; for a classifier it cuts
+    and scales as `data.images.central`.
 
     Args:
-      model: the inference graph of a detector, as `keras_cnns.detector` returns it.
+      model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image.
       path: of the file, which appears complete or not at all.
       quantization: None (float32), "float16" (weights halved), or "dynamic" (weights in 8 bits).
 
@@ -32,10 +33,10 @@ def tflite(model, path, quantization=None):
       the path.
 
     Raises:
-      InputError: not a detector's graph, an unknown quantization, or the path cannot be written.
+      InputError: no such network, an unknown quantization, or the path cannot be written.
       RuntimeError: the file does not give what the model gives; nothing is written.
     """
-    require_detector(model)
+    kind = answers.kind_of(model)
     if quantization not in BYTES:
         raise InputError(f"quantization={quantization!r}: choose from {', '.join(map(repr, BYTES))}.")
     interpreter_of = _interpreter()
@@ -47,13 +48,13 @@ def tflite(model, path, quantization=None):
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name a file in a folder that can.") from None
     try:
-        converted = _convert(model, quantization)
-        least = 0.9 * BYTES[quantization] * model.count_params()
+        converted = _convert(kind, quantization)
+        least = 0.9 * BYTES[quantization] * kind.network.count_params()
         if len(converted) < least:
             raise RuntimeError(f"the TFLite file has lost weights of {model.name}: {len(converted)} bytes, "
                                f"at least {least:.0f} were expected; it was not written.")
         aside.write_bytes(converted)
-        _try(model, interpreter_of(str(aside)), TOLERANCE[quantization])
+        _try(kind, interpreter_of(str(aside)), TOLERANCE[quantization])
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -69,13 +70,11 @@ def _interpreter():
     return Interpreter
 
 
-def _convert(model, quantization):
-    height, width = model.input_shape[1:3]
+def _convert(kind, quantization):
     archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serving_default", lambda image: served(model(image, training=False), float(height), float(width)),
-        input_signature=[tf.TensorSpec([1, height, width, 3], tf.float32, name="image")])
+    archive.track(kind.network)
+    archive.add_endpoint("serving_default", kind.answer, input_signature=[
+        tf.TensorSpec([1, *kind.shape], tf.float32, name="image")])
     folder = tempfile.mkdtemp()
     try:
         archive.write_out(folder, verbose=False)
@@ -90,14 +89,15 @@ def _convert(model, quantization):
         shutil.rmtree(folder)
 
 
-def _try(model, interpreter, tolerance):
+def _try(kind, interpreter, tolerance):
     """Runs the file and the model on one image; converters have been known to lose the weights silently."""
-    height, width = model.input_shape[1:3]
-    noise = np.random.default_rng(0).uniform(0, 255, (1, -(-height // 32), -(-width // 32), 3)).astype("float32")
-    image = noise.repeat(32, 1).repeat(32, 2)[:, :height, :width]
-    want = served(model(image, training=False), float(height), float(width))["detection_scores"].numpy()
-    got = interpreter.get_signature_runner("serving_default")(image=image)["detection_scores"]
-    difference = np.abs(np.sort(got) - np.sort(want)).max()
+    height, width, channels = kind.shape
+    tile = -(-min(height, width) // 8)
+    noise = np.random.default_rng(0).uniform(0, 255, (1, -(-height // tile), -(-width // tile), channels))
+    image = noise.astype("float32").repeat(tile, 1).repeat(tile, 2)[:, :height, :width]
+    want = {name: value.numpy() for name, value in kind.answer(image).items()}
+    got = interpreter.get_signature_runner("serving_default")(image=image)
+    difference = kind.difference(want, got)
     if not difference <= tolerance:
-        raise RuntimeError(f"the TFLite file differs from {model.name} by {difference:.3g} in its scores "
+        raise RuntimeError(f"the TFLite file differs from {kind.network.name} by {difference:.3g} in what it answers "
                            f"(at most {tolerance:g} is accepted); it was not written.")

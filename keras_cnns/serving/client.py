@@ -14,7 +14,8 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # no limit; gRPC's own of 4 MiB is a few masks
     ("grpc.enable_http_proxy", 0),  # a model server is in the house; proxies are for the world outside
 ]
-_ACCEPTED = "encoded image bytes or a list of them, pixels [H, W, 3] or [B, H, W, 3], or a dict name -> array"
+_ACCEPTED = ("encoded image bytes or a list of them, pixels [H, W, C] or [B, H, W, C] with C 3 or 1, or a dict "
+             "name -> array")
 
 
 class ServingError(RuntimeError):
@@ -45,8 +46,9 @@ class Client:
         Args:
           model: its name on the server.
           data: the bytes of a JPEG or PNG file, or a list of such (signature "jpeg", input "jpeg" `[B]`);
-            pixels 0 to 255, `[H, W, 3]` or `[B, H, W, 3]`, uint8 or float (signature "serving_default", input
-            "image", sent as float32); or a dict, input name -> array, sent as it is.
+            pixels 0 to 255, `[H, W, C]` or `[B, H, W, C]`, RGB or grey as the model takes it, uint8 or float
+            (signature "serving_default", input "image", sent as float32); or a dict, input name -> array, sent as
+            it is.
           version: a version number; without it the newest that is live.
           signature: another signature than the one `data` stands for.
           outputs: names of the outputs wanted; without it all of them.
@@ -127,7 +129,7 @@ def _inputs(data):
         image = np.asarray(data)
     except ValueError:  # a list of arrays of different sizes
         raise InputError(f"The images are not all of one size. Accepted: {_ACCEPTED}.") from None
-    if image.dtype.kind not in "uif" or image.ndim not in (3, 4) or image.shape[-1] != 3:
+    if image.dtype.kind not in "uif" or image.ndim not in (3, 4) or image.shape[-1] not in (1, 3):
         raise InputError(f"No image: {type(data).__name__} of shape {list(image.shape)}, dtype {image.dtype}."
                          f" Accepted: {_ACCEPTED}. To send a file, give open(path, 'rb').read().")
     return {"image": image.astype(np.float32).reshape((-1, *image.shape[-3:]))}, "serving_default"

@@ -164,9 +164,10 @@ def test_a_folder_that_cannot_be_written_is_named_in_one_line(graph, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_only_detectors_are_exported():
-    with pytest.raises(InputError, match="only detectors"):
-        export.saved_model(create_model("resnet18", (32, 32, 3), num_classes=2), "nowhere")
+def test_a_detectors_network_is_no_graph_to_export(tmp_path):
+    with pytest.raises(InputError, match=r"give the graph that keras_cnns\.detector\(network\) returns"):
+        export.saved_model(create_model("faster_rcnn_resnet18", (64, 64, 3), num_classes=2), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_extra_assets_hold_labels_and_requests_that_warm_up(version):

@@ -64,7 +64,7 @@ def test_a_dict_passes_as_it_is():
 
 
 @pytest.mark.parametrize("data", [
-    "image.jpg", [], None, np.ones((4, 4)), np.ones((4, 4, 1)), np.ones((1, 1, 4, 4, 3)),
+    "image.jpg", [], None, np.ones((4, 4)), np.ones((4, 4, 2)), np.ones((1, 1, 4, 4, 3)),
     np.ones((4, 4, 3), bool), [np.ones((2, 4, 3)), np.ones((4, 4, 3))], [b"one", np.ones((4, 4, 3))]])
 def test_anything_else_is_refused_before_it_is_sent(data):
     with pytest.raises(InputError, match="Accepted: encoded image bytes or a list of them, pixels") as caught:

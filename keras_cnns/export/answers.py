@@ -1,0 +1,122 @@
+"""What a network answers to other programs, by its kind: detector, classifier, or features."""
+
+from typing import Callable, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_cnns.data import images
+from keras_cnns.errors import InputError
+
+POINT = tf.TensorSpec([2])
+
+
+class Kind(NamedTuple):
+    """How one kind of network is asked and answers; its canvas has the network's size."""
+
+    network: keras.Model  # canvas `[B, *shape]` -> what the answer is made of
+    answer: Callable  # canvas `[B, *shape]` -> the answer, a dict
+    difference: Callable  # of two answers, arrays: by how much the second misses the first
+    prepare: Callable = None  # image of any size, `[..., H, W, C]` -> canvas and what else is known, a tuple
+    prepared: tuple = ()  # the specs of that, of one image
+    prepared_answer: Callable = None  # of that, of a batch -> the answer
+    classes: int = None  # of a classifier
+
+    @property
+    def shape(self):
+        """Of the canvas: `(height, width, channels)`."""
+        return tuple(self.network.input_shape[1:])
+
+
+def kind_of(model):
+    """The `Kind` of a model.
+
+    Raises:
+      InputError: it is of none, or its input has no fixed size.
+    """
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        raise InputError(f"{model.name}: networks of one image can be exported, this has the inputs "
+                         f"{', '.join(each.name for each in model.inputs)}; of a detector give the graph that "
+                         "keras_cnns.detector(network) returns.")
+    if None in model.inputs[0].shape[1:]:
+        raise InputError(f"{model.name}: an exported network needs an input of fixed size, this has "
+                         f"{model.inputs[0].shape[1:]}; build it with an input_shape such as (224, 224, 3).")
+    output = model.output
+    if isinstance(output, dict) and {"boxes", "scores", "labels", "count"} <= set(output):
+        return _detector(model)
+    if isinstance(output, dict) and isinstance(output.get("predictions"), keras.KerasTensor):
+        model = keras.Model(model.input, output["predictions"], name=model.name)
+    if not isinstance(model.output, keras.KerasTensor):
+        raise InputError(f"{model.name}: detectors, classifiers and networks of one output can be exported, this is "
+                         "none; of a detector give the graph that keras_cnns.detector(network) returns.")
+    is_classifier = model.output_names == ["predictions"] and len(model.output.shape) == 2
+    return _classifier(model) if is_classifier else _features(model)
+
+
+def _detector(model):
+    height, width, _ = shape = model.input_shape[1:]
+
+    def prepare(image):
+        """The canvas, its scale, and the image's sides: height, width."""
+        sides = tf.cast(tf.shape(image)[-3:-1], tf.float32)
+        return *images.letterbox(image, shape[:2]), sides
+
+    def answer(canvas, scale, sides):
+        """Boxes from the canvas to the image: scale `[..., 2]` as `letterbox` gives it, sides (height, width)."""
+        found = model(canvas, training=False)
+        factor = tf.concat([scale, scale], -1)[..., None, :]
+        limit = tf.concat([sides, sides], -1)[..., None, ::-1]  # x before y
+        boxes = tf.minimum(found["boxes"] / factor, limit)
+        # What lies in the margin beside the image is none of it: such rows go to the end and are emptied.
+        real = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], -1) >= 1.0  # pixel
+        order = tf.argsort(tf.cast(~real, tf.int32), axis=-1, stable=True)
+        real = tf.gather(real, order, batch_dims=1)
+        kept = {"boxes": boxes, "scores": found["scores"], "labels": found["labels"]}
+        kept = {key: tf.gather(value, order, batch_dims=1) for key, value in kept.items()}
+        kept = {key: tf.where(real[..., None] if key == "boxes" else real, value, tf.zeros_like(value))
+                for key, value in kept.items()}
+        kept["count"] = tf.reduce_sum(tf.cast(real, tf.int32), -1)
+        return detections(kept, sides[..., :1], sides[..., 1:])
+
+    def difference(want, got):  # of scores, best to worst: boxes of equal ones may change places
+        return np.abs(np.sort(got["detection_scores"]) - np.sort(want["detection_scores"])).max()
+
+    return Kind(model, lambda canvas: detections(model(canvas, training=False), float(height), float(width)),
+                difference, prepare, (tf.TensorSpec(shape), POINT, POINT), answer)
+
+
+def detections(found, height, width):
+    """A detector's answer, boxes in pixels, under the served names, boxes in 0...1 of `height` and `width`."""
+    x1, y1, x2, y2 = tf.unstack(found["boxes"], axis=-1)
+    boxes = tf.stack([y1 / height, x1 / width, y2 / height, x2 / width], -1)
+    return {"detection_boxes": tf.minimum(boxes, 1.0),
+            "detection_scores": found["scores"],
+            "detection_classes": tf.cast(found["labels"], tf.float32),
+            "num_detections": tf.cast(found["count"], tf.float32)}
+
+
+def _classifier(model):
+    shape = model.input_shape[1:]
+    logits = model.get_layer("predictions").activation is keras.activations.linear
+    name = "logits" if logits else "probabilities"
+
+    def answer(canvas):
+        values = model(canvas, training=False)
+        return {name: values, "classes": tf.argmax(values, -1, tf.int32)}
+
+    kind = Kind(model, answer, _relative(name), classes=model.output_shape[-1])
+    if shape[-1] not in (1, 3):  # neither grey nor RGB: no JPEG shows it
+        return kind
+    return kind._replace(prepare=lambda image: (images.central(image, shape),), prepared=(tf.TensorSpec(shape),),
+                         prepared_answer=answer)
+
+
+def _features(model):
+    return Kind(model, lambda canvas: {"features": tf.cast(model(canvas, training=False), tf.float32)},
+                _relative("features"))
+
+
+def _relative(name):
+    """The largest difference of an output, as a share of its largest number."""
+    return lambda want, got: np.abs(got[name] - want[name]).max() / np.abs(want[name]).max()
