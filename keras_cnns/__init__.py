@@ -11,8 +11,8 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODELS = ("create_model", "detector", "list_models")
-_ROOMS = ("data", "export", "layers", "losses", "metrics", "models", "ops", "serving", "training")
+_MODELS = ("create_model", "detector", "list_models", "model_info")
+_ROOMS = ("data", "export", "layers", "losses", "metrics", "models", "ops", "serving", "training", "weights")
 __all__ = [*_MODELS, *_ROOMS, "__version__"]
 
 

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from keras_cnns.losses import BoxLoss, ClassLoss, ObjectnessLoss
+from keras_cnns.losses import BoxLoss, ClassLoss, CompetitiveLoss, ObjectnessLoss
 
 
 def rows(labels, offsets=0.0):
@@ -47,6 +47,14 @@ def test_box_loss_takes_the_box_of_the_true_class():
 def test_an_image_without_a_counted_row_has_no_loss():
     for loss, shape in ((ObjectnessLoss, (1, 2)), (ClassLoss, (1, 2, 3)), (BoxLoss, (1, 2, 4))):
         assert float(loss(reduction=None)(rows([[-1, -1]]), np.ones(shape, "float32"))[0]) == 0
+
+
+def test_the_competitive_loss_equals_equation_9_by_hand():
+    distances, classes, j = np.array([[1.0, 4.0, 9.0], [2.0, 0.5, 3.0]]), np.array([0, 2]), 0.3
+    want = [y[d] + np.log(np.exp(-j) + np.exp(-y).sum()) for y, d in zip(distances, classes)]
+    loss = CompetitiveLoss(j, reduction=None)
+    np.testing.assert_allclose(loss(classes, -distances.astype("float32")), want, rtol=1e-5)
+    np.testing.assert_allclose(loss(classes[:, None], -distances.astype("float32")), want, rtol=1e-5)
 
 
 def test_losses_survive_saving():

@@ -3,10 +3,11 @@
     RoIPool    Fast R-CNN, section 2.1 (Girshick, ICCV 2015, arXiv:1504.08083)
     RoIAlign   Mask R-CNN, section 3 (He et al., ICCV 2017, arXiv:1703.06870), over one map or a feature
                pyramid (Lin et al., CVPR 2017, arXiv:1612.03144, eq. 1)
+    SpatialPyramidPool   SPP-net, section 2.2 (He et al., ECCV 2014, arXiv:1406.4729), the whole map being the region
 
-Regions are `[x1, y1, x2, y2]` in pixels of the network input. Both layers are made of gathers of whole rows,
-so that every backend runs them and TFLite has all their ops built in; features must have a static height,
-width and channel count.
+Regions are `[x1, y1, x2, y2]` in pixels of the network input. RoIPool and RoIAlign are made of gathers of whole
+rows, so that every backend runs them and TFLite has all their ops built in; their features must have a static
+height, width and channel count.
 """
 
 import math
@@ -188,3 +189,38 @@ class RoIAlign(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "size": self.size, "stride": self.stride,
                 "samples": self.samples, "aligned": self.aligned}
+
+
+@register
+class SpatialPyramidPool(layers.Layer):
+    """Max pooling of a map of any size to a fixed length. SPP-net, section 2.2.
+
+    `[B, H, W, C] -> [B, C * sum(n * n)]`: for each n of `bins` in its order, n x n bins row by row, the C channels
+    of a bin together. H and W may be None. Bin i of n takes the cells from `floor(i H / n)` to
+    `ceil((i + 1) H / n)`, as the paper's ceil and floor of window and stride give them for its map of 13 cells;
+    unlike fixed windows these cover every map, and repeat cells where a map has fewer than n.
+
+    Args:
+      bins: to a side, a number a level; the paper's pyramid of 50 bins by default.
+    """
+
+    def __init__(self, bins=(6, 3, 2, 1), **kwargs):
+        super().__init__(**kwargs)
+        self.bins = tuple(bins)
+
+    def call(self, features):
+        def split(x, n, axis):
+            length = ops.shape(x)[axis]
+            bounds = [(i * length // n, ((i + 1) * length + n - 1) // n) for i in range(n)]
+            cells = [x[:, low:high] if axis == 1 else x[:, :, low:high] for low, high in bounds]
+            return ops.stack([ops.max(cell, axis) for cell in cells], axis)
+
+        channels = features.shape[-1]
+        return ops.concatenate([ops.reshape(split(split(features, n, 1), n, 2), (-1, n * n * channels))
+                                for n in self.bins], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[-1] * sum(n * n for n in self.bins))
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins}

@@ -5,8 +5,8 @@ pooling passes all its maps on. Response normalisation stands after pool1 and be
 authors' Caffe files, whose numbers of the normalisation and biases of 0.2 are taken). The auxiliary classifiers of
 section 5 hang on 4a and 4d: `googlenet_aux` has them as outputs "aux1" and "aux2", of which training takes 0.3 each.
 
-`googlenet_bn` is torchvision's release: batch norm, no biases, no response normalisation, 3x3 in place of 5x5, and
-pool4 of 2x2.
+`googlenet_bn` is torchvision's release: batch norm, no biases, no response normalisation, 3x3 in place of 5x5, pool4
+of 2x2, and pixels of -1 to 1 (the release undoes torchvision's usual mean and deviation).
 """
 
 from typing import NamedTuple
@@ -112,8 +112,8 @@ def build(name="googlenet", input_shape=None, num_classes=1000, classifier_activ
     variant = VARIANTS[name]
     bn, module = variant.bn, naive_inception if naive else inception
     has_aux = variant.auxiliary and num_classes is not None
-    variance = common.IMAGENET_VARIANCE if bn else (1.0,) * 3
-    inputs, x = common.pixels(input_shape, (224, 224, 3), 79 if has_aux else 15 if bn else 31, variance=variance, fixed=has_aux)
+    scale = common.HALF if bn else (common.IMAGENET_MEAN, (1.0,) * 3)
+    inputs, x = common.pixels(input_shape, (224, 224, 3), 79 if has_aux else 15 if bn else 31, *scale, fixed=has_aux)
     x = conv_relu(x, 64, 7, bn, "conv1", strides=2)
     x = common.caffe_max_pool(x, 3, 2, "pool1")
     x = x if bn else normalized(x, "norm1")

@@ -64,8 +64,7 @@ def build(name="mobilenet_v1", input_shape=None, num_classes=1000, classifier_ac
     """
     width = VARIANTS[name]
     inputs, x = common.pixels(input_shape, (224, 224, 3), 32, *common.HALF)
-    x = layers.Conv2D(int(32 * width), 3, 2, use_bias=False, kernel_initializer="he_normal",
-                      name="conv0")(padded(x, 2, "conv0"))
+    x = layers.Conv2D(int(32 * width), 3, 2, "same", use_bias=False, kernel_initializer="he_normal", name="conv0")(x)
     x = bn_relu(x, "conv0")
     for i, (filters, strides) in enumerate(SEPARABLE, 1):
         x = separable(x, int(filters * width), strides, f"conv{i}")

@@ -56,6 +56,8 @@ VARIANTS = {
         ((4, (32,)), (8, (64,)), (16, (128,)), (32, (256,)), (64, (512,))),
         256, 512, (2000, 1000), 1e-3, 0.5, (800, 800, 3), 90, frozen_bn=True),
 }
+
+PUBLISHED = {"faster_rcnn_resnet50_fpn": "COCO val2017: box AP 37.0 (torchvision's release)"}
 RATIOS = (0.5, 1.0, 2.0)  # section 3.1.1
 VARIANCES = (0.1, 0.1, 0.2, 0.2)  # of the second stage, as in the authors' code
 

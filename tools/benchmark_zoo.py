@@ -1,0 +1,85 @@
+"""How long networks take to be built, compiled and trained, beside the same of keras.applications.
+
+    python tools/benchmark_zoo.py [--rounds 5] [--batch 8] [--size 128]
+
+Both are built with random weights and 1000 classes and trained with the same optimizer on the same pixels; a round
+measures one and then the other, and what counts is the median of the rounds. "compile" is the first step of training,
+in which TensorFlow traces it. A ratio below 1 says that ours is quicker.
+"""
+
+import argparse
+import gc
+import statistics
+import time
+
+from keras_cnns import cli
+
+cli.import_tensorflow()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import rich.console  # noqa: E402
+import rich.table  # noqa: E402
+
+from keras_cnns.models import create_model  # noqa: E402
+
+PEERS = {
+    "vgg16": keras.applications.VGG16,
+    "resnet50": keras.applications.ResNet50,
+    "inception_v3": keras.applications.InceptionV3,
+    "inception_resnet_v2": keras.applications.InceptionResNetV2,
+    "densenet121": keras.applications.DenseNet121,
+    "mobilenet_v1": keras.applications.MobileNet,
+}
+STEPS = 5
+
+
+def seconds(build, batch, size):
+    """(to build, to compile, of a step) of a network in training."""
+    start = time.perf_counter()
+    network = build()
+    built = time.perf_counter()
+    network.compile("sgd", "sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).uniform(0, 255, (batch, size, size, 3)).astype("float32")
+    y = np.arange(batch)
+    network.train_on_batch(x, y)
+    compiled = time.perf_counter()
+    steps = []
+    for _ in range(STEPS):
+        before = time.perf_counter()
+        network.train_on_batch(x, y)
+        steps.append(time.perf_counter() - before)
+    return built - start, compiled - built, min(steps)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=128, help="pixels a side")
+    options = parser.parse_args()
+    table = rich.table.Table(title=f"keras_cnns : keras.applications, batch {options.batch}, {options.size} pixels a side")
+    for column in ("network", "build, s", "ratio", "compile, s", "ratio", "step, ms", "ratio"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    shape = (options.size, options.size, 3)
+    for name, peer in PEERS.items():
+        rounds = []
+        for _ in range(options.rounds):
+            pair = []
+            for build in (lambda: create_model(name, shape), lambda: peer(weights=None, input_shape=shape, classes=1000)):
+                keras.utils.clear_session()
+                gc.collect()
+                pair.append(seconds(build, options.batch, options.size))
+            rounds.append(pair)
+            print(name, *(f"{ours:.3f}:{theirs:.3f}" for ours, theirs in zip(*pair)), flush=True)
+        ours, theirs = ([statistics.median(values) for values in zip(*(pair[i] for pair in rounds))] for i in (0, 1))
+        cells = []
+        for mine, other, unit in zip(ours, theirs, (1, 1, 1000)):
+            cells += [f"{mine * unit:.2f} : {other * unit:.2f}" if unit == 1 else f"{mine * unit:.0f} : {other * unit:.0f}",
+                      f"{mine / other:.2f}"]
+        table.add_row(name, *cells)
+    rich.console.Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
