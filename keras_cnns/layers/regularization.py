@@ -63,7 +63,7 @@ class StochasticDepth(layers.Layer):
         return shortcut_shape or x_shape
 
     def multiply_adds(self, input_shape):
-        """Of the branch's convolutions and dense layers for one image `[1, H, W, C]`; the branch is a chain of layers."""
+        """Of the branch's convolutions and dense layers for one image; the branch is a chain of layers."""
         total, shape = 0, (1, *input_shape[1:])
         for layer in self.branch.layers:
             if not isinstance(layer, layers.InputLayer):

@@ -33,7 +33,8 @@ class ODEFunction(layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.filters = filters
         self.norms = [group_norm(f"norm{i}", dtype="float32") for i in (1, 2, 3)]
-        self.convolutions = [layers.Conv2D(filters, 3, padding="same", dtype="float32", name=f"conv{i}") for i in (1, 2)]
+        self.convolutions = [layers.Conv2D(filters, 3, padding="same", dtype="float32", name=f"conv{i}")
+                             for i in (1, 2)]
 
     def build(self, t_shape, y_shape):
         for norm in self.norms:
