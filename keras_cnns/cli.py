@@ -13,6 +13,8 @@ import tempfile
 from keras_cnns.errors import InputError
 
 TILE = 240  # pixels, width of a picture on the sheet of `data check`
+GREY = ("lenet5", "lenet5_dense", "odenet")  # networks of one channel
+WORST = 10  # classes that `evaluate` lists
 
 
 def main(arguments=None):
@@ -78,7 +80,7 @@ def _parser():
     def data(sub, split, name="--data"):
         required = {"required": True} if name.startswith("-") else {}
         sub.add_argument(name, metavar="DATA", **required,
-                         help="such as voc:PATH[:YEAR], coco:PATH[:SPLIT], folder:PATH, synthetic[:N]")
+                         help="such as voc:PATH[:YEAR], coco:PATH[:SPLIT], folder:PATH, small:PATH, synthetic[:N]")
         sub.add_argument("--split", default=split, help=f"default {split}")
         sub.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
         sub.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop",
@@ -91,7 +93,7 @@ def _parser():
         sub.add_argument("--score-threshold", type=float, default=0.05, help="default 0.05")
 
     sub = command(_models, "List the networks.")
-    sub.add_argument("pattern", nargs="?", default="*", help="such as 'resnet*'")
+    sub.add_argument("pattern", nargs="?", help="such as 'resnet*': what is known of each, counted from its graph")
     sub.add_argument("--task", choices=("classification", "segmentation", "keypoints", "detection"))
 
     sub = command(_data, "Look at data, or write them in another form.")
@@ -116,16 +118,21 @@ def _parser():
     sub.add_argument("--weights", metavar="FILE", help="start from a .weights.h5 or .keras file")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
-    sub.add_argument("--optimizer", choices=("sgd", "adamw"), help="default: the model's recipe")
-    for field, kind in (("learning-rate", float), ("weight-decay", float), ("batch", _positive),
-                        ("epochs", _positive), ("warmup", int)):
+    sub.add_argument("--optimizer", choices=("sgd", "nesterov", "rmsprop", "adam", "adamw"),
+                     help="default: the model's recipe")
+    sub.add_argument("--epochs", type=_positive,
+                     help="default: the model's recipe, whose drops of the rate move in proportion")
+    for field, kind in (("learning-rate", float), ("weight-decay", float), ("batch", _positive), ("warmup", int)):
         sub.add_argument(f"--{field}", type=kind, help="default: the model's recipe")
 
-    sub = command(_evaluate, "Average precision of a trained detector.")
+    sub = command(_evaluate, "Average precision of a trained detector; top-1, top-5 and worst classes of a classifier.")
     network(sub)
     data(sub, "val")
+    sub.add_argument("--views", type=int, choices=(1, 10),
+                     help="of each image, whose answers are averaged: 1, the default, or AlexNet's 10")
+    sub.add_argument("--confusion", metavar="FILE", help="write a classifier's confusion matrix as a picture")
 
-    sub = command(_predict, "Draw a detector's answers on images.")
+    sub = command(_predict, "Draw a detector's answers on images, or print a classifier's.")
     network(sub)
     sub.add_argument("images", nargs="+", metavar="IMAGE")
     sub.add_argument("--output", default="predictions", metavar="FOLDER", help="of the pictures")
@@ -176,19 +183,30 @@ def _print(table):
 def _models(options):
     from keras_cnns import models
 
-    table = _table("Networks", ("name", "left"), ("task", "left"), ("year", "right"), ("paper", "left"))
-    for name in models.list_models(options.pattern, options.task):
-        module = models.MODELS[name]
-        table.add_row(name, module.TASK, str(module.YEAR), module.PAPER)
-    _print(table)
+    names = models.list_models(options.pattern or "*", options.task)
+    if not names:
+        models.module_of(options.pattern)
+    if not options.pattern:
+        table = _table("Networks", ("name", "left"), ("task", "left"), ("year", "right"), ("paper", "left"))
+        for name in names:
+            module = models.MODELS[name]
+            table.add_row(name, module.TASK, str(module.YEAR), module.PAPER)
+        return _print(table)
+    for name in names:
+        info = models.model_info(name)
+        print(f"{name}: {info.task}, {info.year}", info.paper,
+              f"{'x'.join(map(str, info.input_shape))} in; {info.trainable_parameters:,} trainable parameters, "
+              f"{info.parameters:,} in all; {info.multiply_adds / 1e9:.4g} billion multiply-adds; "
+              f"{info.activations / 1e6:.4g} million activations",
+              info.published or "no published accuracy", sep="\n  ", flush=True)
 
 
-def _read(options, split=None, class_names=None):
-    """Samples and class names of `--data`; says what was skipped."""
+def _read(options, task, split=None, class_names=None):
+    """Samples and class names of `--data` for a task; says what was skipped."""
     from keras_cnns.data import named
 
-    samples, names, skipped = named.detection(
-        options.data, split or options.split, class_names, options.on_bad_sample)
+    read = {"detection": named.detection, "classification": named.classification}[task]
+    samples, names, skipped = read(options.data, split or options.split, class_names, options.on_bad_sample)
     for line in skipped:
         print(f"skipped {line}", file=sys.stderr)
     if skipped:
@@ -229,15 +247,19 @@ def _check(options):
         raise InputError(f"{options.data}: no usable sample; repair the files above.")
     tiles = [_tile(sample, found.class_names) for sample in good[::max(len(good) // 24, 1)][:24]]
     sheet = pictures.sheet([tiles[i:i + 6] for i in range(0, len(tiles), 6)], width=TILE)
-    try:
-        pathlib.Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(options.sheet)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{options.sheet}: cannot be written ({error}); name a .png file elsewhere.") from None
+    _save(sheet, options.sheet)
     print(f"{options.sheet}: {len(tiles)} of the images.")
     if told.broken and options.on_bad_sample == "stop":
         raise InputError(f"{options.data}: {len(told.broken)} broken samples; repair the files above, or leave them "
                          "out with --on-bad-sample skip.")
+
+
+def _save(picture, path):
+    try:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written ({error}); name a .png file elsewhere.") from None
 
 
 def _tile(sample, names):
@@ -276,24 +298,28 @@ def _train(options):
     from keras_cnns.models import module_of
     from keras_cnns.training import recipes, runs
 
-    module_of(options.name)
+    module = module_of(options.name)
     recipe = recipes.recipe(options.name)
     given = {field: getattr(options, field) for field in recipe._fields if getattr(options, field, None) is not None}
+    if options.epochs:
+        recipe = recipes.lasting(recipe, options.epochs)
     size = options.input_size
-    samples, names, skipped = _read(options)
-    validation = _read(options, options.validation_split, names)[0] if options.validation_split else ()
+    if size:
+        size = size[0], size[-1], 1 if options.name in GREY else 3
+    samples, names, skipped = _read(options, module.TASK)
+    validation = _read(options, module.TASK, options.validation_split, names)[0] if options.validation_split else ()
     folder = options.output or f"runs/{options.name}"
-    _, history = runs.train_detector(
-        options.name, samples, names, folder, recipe._replace(**given), size and (size[0], size[-1], 3), options.seed,
-        options.weights, validation, options.devices)
+    train = runs.train_detector if module.TASK == "detection" else runs.train_classifier
+    _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
+                       options.weights, validation, options.devices)
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
     print(f"{folder}/network.keras after {len(history)} epochs: {last}")
     if skipped:
         print(f"{len(skipped)} samples were skipped:", *skipped, sep="\n  ")
 
 
-def _load(options, **decoding):
-    """The detector of a run's folder or a .keras file, and its class names or None."""
+def _network(options):
+    """The network of a run's folder or a .keras file, its class names or None, and its task."""
     import keras
 
     from keras_cnns import models
@@ -307,15 +333,69 @@ def _load(options, **decoding):
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: cannot be loaded ({error}).") from error
     labels = path.with_name("labels.txt")
-    return models.detector(network, **decoding), labels.read_text().splitlines() if labels.is_file() else None
+    names = labels.read_text().splitlines() if labels.is_file() else None
+    return network, names, models.module_of(network.name).TASK
+
+
+def _load(options, **decoding):
+    """What is served of it, a classifier itself or a detector's inference graph, and its class names or None."""
+    from keras_cnns import models
+
+    network, names, task = _network(options)
+    return network if task == "classification" else models.detector(network, **decoding), names
 
 
 def _evaluate(options):
+    from keras_cnns import models
+
+    network, names, task = _network(options)
+    if task == "detection" and (options.views or options.confusion):
+        raise InputError(f"--views and --confusion are for classifiers; {network.name} is a detector.")
+    samples, names, _ = _read(options, task, class_names=names)
+    if task == "classification":
+        _evaluate_classifier(options, network, samples, names)
+    else:
+        _evaluate_detector(options, models.detector(network), samples, names)
+
+
+def _evaluate_classifier(options, network, samples, names):
+    from keras_cnns import pictures
+    from keras_cnns.training import classify
+
+    views = options.views or 1
+    result = classify.evaluate(network, samples, views=views)
+    about = f"{options.data}, {options.split}: {len(samples)} images{', 10 views of each' * (views == 10)}"
+    if samples[0].label is None:
+        if options.confusion:
+            raise InputError(f"--confusion is for data with one class an image; {options.data} has several.")
+        table = _table(about, ("class", "left"), ("AP, VOC 2010+ area", "right"))
+        for label in sorted(result.ap):
+            table.add_row(names[label - 1], f"{result.ap[label]:.4f}")
+        table.add_section()
+        table.add_row("mean", f"{result.mean:.4f}")
+        _print(table)
+        return
+    table = _table(f"{about}; the worst classes", ("class", "left"), ("images", "right"), ("right", "right"),
+                   ("most often taken for", "left"))
+    some = (result.counts > 0).sum()  # of the others the share is NaN, which comes last
+    for label in result.by_class.argsort(kind="stable")[:min(WORST, some)]:
+        others = result.confusion[label].copy()
+        others[label] = 0
+        taken = f"{names[others.argmax()]} ({others.max()})" if others.any() else ""
+        table.add_row(names[label], str(result.counts[label]), f"{result.by_class[label]:.4f}", taken)
+    table.add_section()
+    table.add_row("top-1", str(len(samples)), f"{result.top1:.4f}", "")
+    table.add_row("top-5", str(len(samples)), f"{result.top5:.4f}", "")
+    _print(table)
+    if options.confusion:
+        _save(pictures.confusion(result.confusion, names), options.confusion)
+        print(f"{options.confusion}: the confusion matrix.")
+
+
+def _evaluate_detector(options, detector, samples, names):
     from keras_cnns.metrics import detection as metrics
     from keras_cnns.training import detect
 
-    detector, names = _load(options)
-    samples, names, _ = _read(options, class_names=names)
     truth, found = detect.truth(samples), detect.detect(detector, samples)
     area, eleven = (metrics.voc_ap(truth, found, form=form) for form in ("area", "11point"))
     table = _table(f"{options.data}, {options.split}: {len(samples)} images",
@@ -329,13 +409,34 @@ def _evaluate(options):
 
 
 def _predict(options):
+    from keras_cnns import models
+    from keras_cnns.data import samples as data_samples
+
+    network, names, task = _network(options)
+    samples = [data_samples.Sample(pathlib.Path(path).stem, path) for path in options.images]
+    if task == "classification":
+        _predict_classes(data_samples.check(samples)[0], network, names)
+    else:
+        detector = models.detector(network, score_threshold=options.score_threshold)
+        _predict_objects(options, samples, detector, names)
+
+
+def _predict_classes(samples, network, names):
+    from keras_cnns.metrics import classification as metrics
+    from keras_cnns.training import classify
+
+    scores = classify.predict(network, samples)
+    for sample, labels, answer in zip(samples, metrics.best(scores, 5), scores):
+        print(f"{sample.name}: the best of {len(answer)} classes (class, probability)")
+        for label in labels:
+            print("", names[label] if names and label < len(names) else label, f"{answer[label]:.3f}", sep="\t")
+
+
+def _predict_objects(options, samples, detector, names):
     from keras_cnns import pictures
     from keras_cnns.data import images
-    from keras_cnns.data import samples as data_samples
     from keras_cnns.training import detect
 
-    detector, names = _load(options, score_threshold=options.score_threshold)
-    samples = [data_samples.Sample(pathlib.Path(path).stem, path) for path in options.images]
     if len({s.image_id for s in samples}) < len(samples):
         raise InputError("Two images have one name, and so would their pictures; predict them into two folders.")
     decoded = [images.decode(s.source, s.name) for s in samples]
@@ -353,13 +454,13 @@ def _predict(options):
 def _export(options):
     from keras_cnns import export
 
-    detector, names = _load(options, score_threshold=options.score_threshold)
+    network, names = _load(options, score_threshold=options.score_threshold)
     if options.target.endswith(".tflite"):
-        print(export.tflite(detector, options.target, options.quantization))
+        print(export.tflite(network, options.target, options.quantization))
     elif options.quantization:
         raise InputError(f"--quantization is for .tflite files; {options.target} names a SavedModel's folder.")
     else:
-        print(export.saved_model(detector, options.target, names))
+        print(export.saved_model(network, options.target, names))
 
 
 def _serve(options):
@@ -390,10 +491,16 @@ def _query(options):
                     raise InputError(f"{path}: {error}; give a model the server has, with a signature \"jpeg\", and a "
                                      "whole JPEG or PNG file.") from None
                 raise
-            if "detection_scores" not in answer:
-                raise InputError(f"{options.model} is no detector; it answers {', '.join(sorted(answer))}. Ask it with "
-                                 "keras_cnns.serving.Client.")
+            if not {"probabilities", "detection_scores"} & set(answer):
+                raise InputError(f"{options.model} answers {', '.join(sorted(answer))}, neither probabilities nor "
+                                 "detections. Ask it with keras_cnns.serving.Client.")
             answer = {name: value[0] for name, value in answer.items()}
+            if "probabilities" in answer:
+                print(f"{path}: the best of {len(answer['probabilities'])} classes (class, probability)")
+                for label in (-answer["probabilities"]).argsort(kind="stable")[:5]:
+                    name = names[label] if names and label < len(names) else label
+                    print("", name, f"{answer['probabilities'][label]:.3f}", sep="\t")
+                continue
             sure = answer["detection_scores"] > options.score_threshold
             print(f"{path}: {sure.sum()} objects (class, score, ymin, xmin, ymax, xmax)")
             for i in sure.nonzero()[0]:

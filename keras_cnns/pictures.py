@@ -1,6 +1,7 @@
-"""Images with boxes drawn on them, by Pillow."""
+"""Images with boxes drawn on them, and diagrams, by Pillow."""
 
 import colorsys
+import math
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -90,3 +91,104 @@ def sheet(rows, titles=(), width=320):
             canvas.paste(picture, (gap + i * (width + gap), y))
         y += height + gap
     return canvas
+
+
+def confusion(matrix, class_names=None):
+    """A confusion matrix: a `PIL.Image`, its cells the darker the larger their share of the row.
+
+    Args:
+      matrix: `[K, K]` whole numbers; rows are the true classes, columns what was said.
+      class_names: in order; numbers are written without. Names and counts are left out where there is no room.
+    """
+    matrix = np.asarray(matrix)
+    count = len(matrix)
+    cell = max(960 // max(count, 1), 1) if count > 20 else 48
+    names = [str(name) for name in (class_names or range(count))]
+    font = ImageFont.load_default(min(cell * 0.8, 16) if cell >= 10 else 16)
+    labels = [_text(name[:24], font) for name in names] if cell >= 10 else []
+    margin = max([label.width for label in labels], default=0) + 34
+    picture = Image.new("RGB", (margin + count * cell + 10,) * 2, "white")
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shades = (255 - share[..., None] * (215, 155, 75)).astype("uint8")  # white to blue
+    picture.paste(Image.fromarray(shades.repeat(cell, 0).repeat(cell, 1)), (margin, margin))
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle([margin - 1, margin - 1, margin + count * cell, margin + count * cell], outline=(120, 120, 120))
+    for i, label in enumerate(labels):
+        near, middle = margin - label.width - 5, margin + i * cell + (cell - label.height) // 2
+        picture.paste(label, (near, middle))
+        picture.paste(label.rotate(90, expand=True), (middle, near))
+    if cell >= 30:
+        for row, column in np.argwhere(matrix):
+            text, dark = str(matrix[row, column]), share[row, column] > 0.5
+            pen.text((margin + (column + 0.5) * cell, margin + (row + 0.5) * cell), text, anchor="mm",
+                     fill="white" if dark else "black", font=ImageFont.load_default(min(16, 1.6 * cell / len(text))))
+    for title, turned in (("said", False), ("true", True)):
+        text = _text(title, ImageFont.load_default(18))
+        text, place = text.rotate(90, expand=True) if turned else text, margin + (count * cell - text.width) // 2
+        picture.paste(text, (4, place) if turned else (place, 4))
+    return picture
+
+
+def curves(lines, title="", across="epoch", size=(720, 460)):
+    """Numbers over epochs 1, 2, ..., a line for each name: a `PIL.Image`.
+
+    Args:
+      lines: `{name: values}`, of any lengths; where a value is no number the line is broken.
+      title: above. across: below the axis. size: `(width, height)`.
+    """
+    lines = {name: np.asarray(values, float) for name, values in lines.items()}
+    known = [value for values in lines.values() for value in values[np.isfinite(values)]]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    ticks = _ticks(low, high if high > low else low + 1.0)
+    epochs = [tick for tick in _ticks(1, max([2, *map(len, lines.values())])) if tick == int(tick) and tick >= 1]
+    font, (width, height) = ImageFont.load_default(14), size
+    picture = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(picture)
+    legend = max([pen.textlength(name, font=font) for name in lines], default=0) + 40
+    left, top, right, bottom = 64, 36, width - legend, height - 48
+    last = max(2, *epochs, *map(len, lines.values()))
+
+    def place(epoch, value):
+        return (left + (epoch - 1) / (last - 1) * (right - left),
+                bottom - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (bottom - top))
+
+    for tick in ticks:
+        y = place(1, tick)[1]
+        pen.line([left, y, right, y], fill=(225, 225, 225))
+        pen.text((left - 8, y), f"{tick:.6g}", anchor="rm", fill="black", font=font)
+    for epoch in epochs:
+        x = place(epoch, ticks[0])[0]
+        pen.line([x, bottom, x, bottom + 5], fill="black")
+        pen.text((x, bottom + 8), f"{epoch:.6g}", anchor="ma", fill="black", font=font)
+    pen.line([left, top, left, bottom, right, bottom], fill="black")
+    pen.text(((left + right) / 2, height - 6), across, anchor="mb", fill="black", font=font)
+    pen.text(((left + right) / 2, 8), title, anchor="ma", fill="black", font=ImageFont.load_default(17))
+    shades = [tuple(int(0.75 * c) for c in colour(i)) for i in range(1, len(lines) + 1)]  # readable on white
+    for i, (name, shade) in enumerate(zip(lines, shades)):
+        y = top + 20 * i + 8
+        pen.line([right + 10, y, right + 28, y], fill=shade, width=3)
+        pen.text((right + 34, y), name, anchor="lm", fill="black", font=font)
+    for shade, values in zip(shades, lines.values()):
+        points = [place(i, value) if math.isfinite(value) else None for i, value in enumerate(values, 1)]
+        for one, other in zip(points, points[1:]):
+            if one and other:
+                pen.line([*one, *other], fill=shade, width=2)
+        for x, y in filter(None, points[:1] if len(points) == 1 else ()):
+            pen.ellipse([x - 2, y - 2, x + 2, y + 2], fill=shade)
+    return picture
+
+
+def _ticks(low, high):
+    """Some five round numbers, of which the first is at most `low` and the last at least `high`."""
+    step = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(step))
+    step = min((factor * power for factor in (1, 2, 5, 10)), key=lambda size: abs(size - step))
+    return [round(step * i, 12) for i in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
+
+
+def _text(text, font):
+    """A line of text as a small picture, black on white."""
+    width, height = font.getbbox(text)[2:]
+    picture = Image.new("RGB", (max(int(width), 1), max(int(height), 1) + 2), "white")
+    ImageDraw.Draw(picture).text((0, 0), text, fill="black", font=font)
+    return picture

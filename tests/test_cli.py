@@ -180,10 +180,6 @@ def test_an_unknown_model_is_answered_with_the_known_ones(capsys, voc):
     assert "resnet18" in refused(capsys, "train", "resnet_18", "--data", f"voc:{voc}")
 
 
-def test_a_classifier_has_no_recipe_yet(capsys, voc):
-    assert "Trainable: faster_rcnn" in refused(capsys, "train", "resnet18", "--data", f"voc:{voc}")
-
-
 def test_a_bad_sample_stops_or_is_skipped_and_listed(capsys, tmp_path):
     root = synthetic.write_voc(tmp_path / "VOCdevkit", train=3, val=1)
     images = sorted(root.rglob("*.jpg"))
@@ -207,9 +203,62 @@ def test_a_network_that_is_not_there_is_named(capsys, tmp_path, voc):
     assert "cannot be loaded" in refused(capsys, "evaluate", tmp_path, "--data", f"voc:{voc}")
 
 
-def test_a_classifier_is_not_evaluated_as_a_detector(capsys, tmp_path, voc):
-    create_model("resnet18", (32, 32, 3), num_classes=2).save(tmp_path / "network.keras")
-    assert "no detector" in refused(capsys, "evaluate", tmp_path, "--data", f"voc:{voc}")
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """A folder of two classes, dark images and bright ones."""
+    root = tmp_path_factory.mktemp("classes")
+    for split, count in (("train", 8), ("test", 4)):
+        for name, low in (("dark", 0), ("bright", 155)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                image = np.random.default_rng(i).integers(low, low + 100, (32, 32, 3)).astype("uint8")
+                Image.fromarray(image).save(root / split / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, classes):
+    """A folder of a classifier's run, made by the command."""
+    folder = tmp_path_factory.mktemp("runs") / "classes"
+    assert cli.main(["train", "lenet5_dense", "--data", f"folder:{classes}", "--batch", "2", "--epochs", "6",
+                     "--output", str(folder), "--validation-split", "test"]) == 0
+    return folder
+
+
+def test_a_classifier_is_trained_evaluated_and_asked(capsys, classifier, classes, tmp_path):
+    assert "top5" in (classifier / "history.json").read_text()
+    call = ["evaluate", str(classifier), "--data", f"folder:{classes}", "--split", "test"]
+    assert cli.main([*call, "--confusion", str(tmp_path / "new/c.png")]) == 0
+    output = capsys.readouterr().out
+    assert "top-1" in output and "bright" in output and f"{tmp_path}/new/c.png: the confusion" in output
+    with Image.open(tmp_path / "new/c.png") as picture:
+        assert picture.width > 100
+    assert cli.main([*call, "--views", "10"]) == 0 and "10 views" in capsys.readouterr().out
+    images = [str(classes / f"test/{name}/0.png") for name in ("dark", "bright")]
+    assert cli.main(["predict", str(classifier), *images]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[1] for line in lines if line.startswith("\t")][::2] == ["dark", "bright"]
+    assert "the best of 2 classes" in lines[0] and images[0] in lines[0]
+    (tmp_path / "a.jpg").write_text("hello")
+    assert "a.jpg" in refused(capsys, "predict", classifier, tmp_path / "a.jpg")
+
+
+def test_several_classes_an_image_have_average_precisions(capsys, voc, tmp_path):
+    folder = tmp_path / "run"
+    assert cli.main(["train", "lenet5_dense", "--data", f"voc:{voc}", "--batch", "3", "--epochs", "1", "--output",
+                     str(folder)]) == 0
+    assert cli.main(["evaluate", str(folder), "--data", f"voc:{voc}"]) == 0
+    assert "mean" in capsys.readouterr().out
+    assert "one class an image" in refused(capsys, "evaluate", folder, "--data", f"voc:{voc}", "--confusion", "c.png")
+
+
+def test_what_a_classifier_cannot_be_asked_is_told(capsys, run_folder, classifier, voc, classes, tmp_path):
+    data = "--data", f"folder:{classes}"
+    assert "for classifiers" in refused(capsys, "evaluate", run_folder, "--data", f"voc:{voc}", "--views", "10")
+    assert "dark" in refused(capsys, "evaluate", classifier, "--data", f"voc:{voc}")  # the classes it knows
+    assert "not one box" in refused(capsys, "train", "faster_rcnn_resnet18", *data)
+    assert "too small" in refused(capsys, "train", "lenet5", *data, "--input-size", "20", "--output", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_predict_names_a_file_that_is_no_image(capsys, run_folder, tmp_path):

@@ -79,3 +79,38 @@ def test_a_sheet_of_pictures_that_fit_leaves_them_as_they_are():
     image = np.random.default_rng(0).integers(0, 256, (150, 200, 3)).astype("uint8")
     sheet = np.array(pictures.sheet([[Image.fromarray(image)] * 2], width=200))
     np.testing.assert_array_equal(sheet[6:156, 212:412], image)
+
+
+def test_a_confusion_matrix_is_dark_where_a_row_has_its_share():
+    matrix = np.array([[8, 0, 2], [0, 0, 0], [1, 9, 0]])
+    picture = np.array(pictures.confusion(matrix, ["cat", "dog", "horse"]), int)
+    edge = len(picture) - 10 - 3 * 48  # of the first cell
+    corners = picture[edge + 3::48, edge + 3::48][:3, :3].sum(-1)
+    np.testing.assert_array_equal(np.argsort(corners.reshape(-1)[[0, 2, 6, 7, 1]]), [3, 0, 1, 2, 4])
+    assert (corners[1] == 3 * 255).all()
+    for rows, columns in ((slice(30, edge - 2), slice(edge, None)), (slice(edge, None), slice(30, edge - 2))):
+        assert (picture[rows, columns] < 100).any()  # names beside and above
+
+
+def test_a_confusion_matrix_of_any_size_fits_a_screen():
+    for classes in (1, 2, 21, 100, 1000):
+        picture = pictures.confusion(np.eye(classes, dtype=int), [f"a rather long name {i}" for i in range(classes)])
+        assert max(picture.size) <= 1300
+
+
+def test_curves_rise_and_fall_where_their_numbers_do():
+    picture = np.array(pictures.curves({"up": np.linspace(0, 1, 50), "down": np.linspace(1, 0, 50)}, "accuracy"), int)
+    for i, up in ((1, True), (2, False)):
+        y, x = np.nonzero((picture == [int(0.75 * c) for c in pictures.colour(i)]).all(-1)[:, :600])
+        left, right = y[x < 200].mean(), y[x > 400].mean()
+        assert (left > right) == up and np.ptp(y) > 300 and np.ptp(x) > 400
+
+
+def test_curves_of_nothing_much_can_be_drawn():
+    for lines in ({}, {"a": []}, {"a": [2.0]}, {"a": [float("nan")] * 3}, {"a": [0.0, 0.0], "b": [1e-9]},
+                  {"a": [1e12, -4e11, float("inf"), 3]}):
+        assert pictures.curves(lines).size == (720, 460)
+    broken = np.array(pictures.curves({"a": [0.0, 0.5, float("nan"), 0.5, 1.0]}))
+    shade = (broken == [int(0.75 * c) for c in pictures.colour(1)]).all(-1)[36:, :600]
+    columns = np.flatnonzero(shade.any(0))
+    assert np.diff(columns).max() > 200

@@ -59,8 +59,8 @@ def jitter_colour(image, seed, brightness=0.5, contrast=0.5, saturation=0.5):
     """Brightness, contrast and saturation times 1 plus or minus up to the given shares. Howard, arXiv:1312.5402.
 
     As Pillow's ImageEnhance has them: blended with black, with the image's mean luma, with each pixel's luma. GoogLeNet
-    was trained with it, and with 0.4 and AlexNet's colours (`colour_pca`) after it the networks of fb.resnet.torch. The
-    three in any order are the same affine map, so one product does them all, and only its result is clipped.
+    was trained with it, and the networks of fb.resnet.torch with 0.4 and AlexNet's colours after it (`jitter_and_pca`).
+    The three in any order are the same affine map, so one product does them all, and only its result is clipped.
 
     Args:
       image: float32 `[H, W, 3]`, 0 to 255; and so is the result.
@@ -87,6 +87,11 @@ def colour_pca(image, seed, deviation=0.1):
     height, width, _ = tf.unstack(tf.shape(image))
     rows = tf.reshape(image, [height, width * 3]) + tf.tile(colour, [width])  # faster than to add three numbers a pixel
     return tf.reshape(tf.clip_by_value(rows, 0.0, 255.0), tf.shape(image))
+
+
+def jitter_and_pca(image, seed):
+    """The colours of fb.resnet.torch (datasets/imagenet.lua): `jitter_colour` by up to 0.4, then `colour_pca`."""
+    return colour_pca(jitter_colour(image, seed, 0.4, 0.4, 0.4), views.another_seed(seed, 1))
 
 
 def rotate(element, degrees, canvas=None, padding=None):

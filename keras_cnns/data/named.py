@@ -5,6 +5,8 @@ import glob
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 from keras_cnns.data import coco, folder, mpii, pairs, records, small, synthetic, tfds, voc
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
@@ -59,6 +61,43 @@ def detection(name, split="train", class_names=None, on_bad_sample="stop", progr
     boxes_only = [s._replace(masks=None, segmentation=None, keypoints=None) for s in found.samples]
     good, bad_images = data_samples.check(boxes_only, on_bad_sample, progress)
     return good, found.class_names, found.skipped + bad_images
+
+
+def classification(name, split="train", class_names=None, on_bad_sample="stop", progress=True):
+    """As `read`, every image checked, for a classifier: each sample has a `label`, 0...K-1, or else `present`, `[K]`.
+
+    Where an image has only objects (VOC, COCO), those not ignored are what is present.
+
+    Returns:
+      `(samples, class_names, skipped)`; classes without a name are called by their number.
+
+    Raises:
+      InputError: as of `read`, a broken image, data that tell nothing of the images' classes, or a label that no class
+        has.
+    """
+    found = read(name, split, class_names, on_bad_sample)
+    told = [s._replace(boxes=data_samples.NO_BOXES, labels=data_samples.NO_LABELS, ignored=data_samples.NO_FLAGS,
+                       masks=None, segmentation=None, keypoints=None) for s in found.samples]
+    if not all(s.label is not None or s.present is not None for s in told):
+        if not any(len(s.labels) for s in found.samples):
+            raise InputError(f"{name}, {split}: tells no class of its images; name data such as folder:PATH or "
+                             "small:PATH.")
+        told = [s._replace(present=_present(of, len(found.class_names)))
+                for s, of in zip(told, found.samples)]
+    names = found.class_names or [str(i) for i in range(max((s.label + 1 for s in told), default=0))]
+    for s in told:
+        if s.label is not None and not 0 <= s.label < len(names):
+            raise InputError(f"{s.name}: class {s.label}, but there are {len(names)}, counted from 0; correct it")
+    good, bad_images = data_samples.check(told, on_bad_sample, progress)
+    return good, names, found.skipped + bad_images
+
+
+def _present(sample, classes):
+    """What its objects say of an image: int32 `[K]`, 1 of a class there, 0 where all are ignored, -1 of others."""
+    told = np.full(classes, -1, "int32")
+    told[sample.labels[sample.ignored] - 1] = 0
+    told[sample.labels[~sample.ignored] - 1] = 1
+    return told
 
 
 def unannotated(name):

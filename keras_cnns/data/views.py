@@ -66,6 +66,44 @@ def random_resized(size, seed, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), trials=10
                     tf.stack([x0, y0, x0 + centred[0], y0 + centred[1]]))
 
 
+def rescaled_crop(size, canvas, seed, shorter=(256 / 224, 256 / 224), square=False):
+    """A crop at a random place of the image whose shorter side was made `shorter` times the crop's, from ... to.
+
+    VGG, arXiv:1409.1556, section 3.1: 256 to 512 pixels for a crop of 224.
+
+    Args:
+      square: only of the square in the image's middle (of the canvas's proportions), as AlexNet (section 2) and
+        ZFNet (section 3) have it.
+    """
+    size = tf.cast(size, tf.float32)[::-1]  # x, y
+    draw = tf.random.stateless_uniform([3], seed)
+    crop = tf.cast(canvas, tf.float32)[::-1]
+    largest = crop * tf.reduce_min(size / crop)
+    crop = largest / (shorter[0] + (shorter[1] - shorter[0]) * draw[0])
+    room = largest if square else size
+    start = (size - room) / 2 + draw[1:] * (room - crop)
+    return tf.concat([start, start + crop], 0)
+
+
+def central(size, canvas, share=7 / 8):
+    """The crop in the middle, `share` of the largest that fits into the image: 224 of a shorter side of 256."""
+    size, crop = tf.cast(size, tf.float32)[::-1], tf.cast(canvas, tf.float32)[::-1]
+    crop *= share * tf.reduce_min(size / crop)
+    return tf.concat([(size - crop) / 2, (size + crop) / 2], 0)
+
+
+def five_crops(size, canvas, share=7 / 8):
+    """Crops of one size out of the square in the middle: its four corners and its middle. AlexNet, section 4.1.
+
+    Returns:
+      windows `[5, 4]`.
+    """
+    middle = central(size, canvas, share)
+    room = (middle[2:] - middle[:2]) * (1 / share - 1) / 2  # x, y
+    corners = tf.constant([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    return middle + tf.tile(corners * room, [1, 2])
+
+
 def expansion(size, seed, largest=4.0):
     """The image somewhere on a canvas of up to `largest` times its sides, every second time. SSD, section 3.6."""
     height, width = tf.unstack(tf.cast(size, tf.float32))
@@ -304,3 +342,44 @@ def ssd(size, canvas, boxes, seed):
 def inception(size, canvas, boxes, seed):
     """A random resized crop and mirroring: what classifiers are trained on since GoogLeNet."""
     return random_resized(size, seed), coin(another_seed(seed, 1))
+
+
+def plain(size, canvas, boxes, seed):
+    """The whole image, stretched to the canvas; nothing is left to chance."""
+    return whole(size), False
+
+
+def distorted(size, canvas, boxes, seed):
+    """A crop of at least 7/8 of the image, not mirrored, for digits: of the distortions that LeNet-5 was trained with
+    (section III.B) shifts and sizes.
+    """
+    return rescaled_crop(size, canvas, seed, (1.0, 8 / 7)), False
+
+
+def padded_crop(size, canvas, boxes, seed):
+    """The whole image moved by up to 4 pixels of the canvas either way, and mirroring: what classifiers of CIFAR are
+    trained on since arXiv:1409.5185. A crop out of the image padded by 4, said otherwise.
+    """
+    move = tf.random.stateless_uniform([2], seed, -4, 5, tf.int32)
+    window, canvas = whole(size), tf.cast(canvas, tf.float32)
+    return window + tf.tile(tf.cast(move, tf.float32) * window[2:] / canvas[::-1], [2]), coin(another_seed(seed, 1))
+
+
+def scaled_crop(size, canvas, boxes, seed):
+    """A crop of 224 of a shorter side of 256, and mirroring: VGG's at one scale, section 3.1."""
+    return rescaled_crop(size, canvas, seed), coin(another_seed(seed, 1))
+
+
+def square_crop(size, canvas, boxes, seed):
+    """The same out of the square in the middle, and mirroring: AlexNet, section 4.1."""
+    return rescaled_crop(size, canvas, seed, square=True), coin(another_seed(seed, 1))
+
+
+def vgg(size, canvas, boxes, seed):
+    """A crop of 224 of a shorter side of 256 to 512, and mirroring: VGG's of many scales, section 3.1."""
+    return rescaled_crop(size, canvas, seed, (256 / 224, 512 / 224)), coin(another_seed(seed, 1))
+
+
+def resnet(size, canvas, boxes, seed):
+    """A crop of 224 of a shorter side of 256 to 480, and mirroring: ResNet, arXiv:1512.03385, section 3.4."""
+    return rescaled_crop(size, canvas, seed, (256 / 224, 480 / 224)), coin(another_seed(seed, 1))

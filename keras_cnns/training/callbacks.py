@@ -8,20 +8,16 @@ import shutil
 
 import keras
 
-from keras_cnns.metrics import detection as metrics
-from keras_cnns.training import detect
 
+class Evaluate(keras.callbacks.Callback):
+    """Adds what a function gives, a dict of numbers such as "AP50" or "top1", to each epoch's logs."""
 
-class EvaluateDetections(keras.callbacks.Callback):
-    """Adds "AP50" on the samples given to each epoch's logs: VOC's area form at IoU 0.5, 0 to 1."""
-
-    def __init__(self, detector, samples, batch):
+    def __init__(self, numbers):
         super().__init__()
-        self.detector, self.samples, self.batch = detector, samples, batch
+        self.numbers = numbers
 
     def on_epoch_end(self, epoch, logs=None):
-        found = detect.detect(self.detector, self.samples, self.batch, progress=False)
-        logs["AP50"] = metrics.voc_ap(detect.truth(self.samples), found).mean
+        logs.update(self.numbers())
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -29,11 +25,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     `folder/network.keras` and `folder/history.json` change together: a new folder is written aside, then put in
     place of the old one. A run that is killed at any moment finds a whole checkpoint, at worst the last but one.
+
+    Args:
+      network: what is kept; by default the model in training.
     """
 
-    def __init__(self, folder, history=()):
+    def __init__(self, folder, history=(), network=None):
         super().__init__()
-        self.folder, self.history = pathlib.Path(folder), list(history)
+        self.folder, self.history, self.network = pathlib.Path(folder), list(history), network
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]):
@@ -43,7 +42,7 @@ class Checkpoint(keras.callbacks.Callback):
         aside, old = self.folder.with_suffix(".writing"), self.folder.with_suffix(".old")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        self.model.save(aside / "network.keras")
+        (self.network or self.model).save(aside / "network.keras")
         (aside / "history.json").write_text(json.dumps(self.history, indent=1))
         if self.folder.exists():
             shutil.rmtree(old, ignore_errors=True)

@@ -1,10 +1,35 @@
-"""A detector's answers for samples, in pixels of the image."""
+"""A detector's training, and its answers for samples in pixels of the image."""
 
 import numpy as np
 import rich.console
 import rich.progress
 
-from keras_cnns.data import batches
+from keras_cnns import models
+from keras_cnns.data import batches, views
+from keras_cnns.metrics import detection as metrics
+
+
+def options(name, samples):
+    """What `create_model` takes besides."""
+    return {}
+
+
+def compiled(network, optimizer, recipe, samples):
+    """The network, compiled with its losses: what `fit` trains."""
+    network.compile(optimizer, loss=models.module_of(network.name).losses())
+    return network
+
+
+def elements(network, samples, recipe, seed, first_step):
+    """What `fit` is given: image, boxes and labels."""
+    return batches.training(samples, network.input["image"].shape[1:3], recipe.batch, recipe.epochs, seed, first_step,
+                            getattr(views, recipe.view))
+
+
+def evaluation(network, samples, batch):
+    """A function that gives what is logged of an epoch: "AP50", VOC's area form at IoU 0.5, 0 to 1."""
+    detector = models.detector(network)
+    return lambda: {"AP50": metrics.voc_ap(truth(samples), detect(detector, samples, batch, progress=False)).mean}
 
 
 def detect(detector, samples, batch=8, progress=True):

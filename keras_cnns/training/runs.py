@@ -1,7 +1,7 @@
 """A run of training is a folder: started again with the same words, it goes on where it was.
 
     settings.json   what makes the run; another run's folder is refused
-    labels.txt      class names, 1...K in order
+    labels.txt      class names in order
     checkpoint/     network.keras (with optimizer and random states) and history.json, after every epoch
     network.keras   the trained network, when all epochs are done
     history.json    the numbers of each epoch
@@ -18,7 +18,7 @@ import keras
 from keras_cnns import models
 from keras_cnns.data import batches
 from keras_cnns.errors import InputError
-from keras_cnns.training import callbacks, distribute, recipes
+from keras_cnns.training import callbacks, classify, detect, distribute, recipes
 
 
 def train_detector(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
@@ -40,9 +40,34 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
       InputError: no samples, a folder of another run or one that cannot be written, a batch the devices cannot share.
       FloatingPointError: the loss became no number; the checkpoint before stands.
     """
+    return _train(detect, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
+
+
+def train_classifier(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
+                     validation=(), devices=None):
+    """Trains a classifier on samples, from its last checkpoint if the folder has one.
+
+    Args:
+      samples: all with `label`, one class an image, or all with `present`, several; then the network ends in sigmoids.
+      class_names: 0...K-1 in order. The others as of `train_detector`.
+
+    Returns:
+      `(network, history)`: the whole trained network, which gives probabilities, and a dict of numbers an epoch:
+      "loss", with the decay where the recipe has it in the gradient; "accuracy" on the augmented images; and of the
+      validation samples "top1" and "top5", or "mAP".
+
+    Raises:
+      InputError, FloatingPointError: as of `train_detector`.
+    """
+    return _train(classify, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
+
+
+def _train(task, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices):
+    """A run of either kind; `task`, a module, says what is compiled, what it is fed and how it is evaluated."""
     if not samples:
         raise InputError("No samples to train on; name a data set or a split that has some.")
     recipe = recipe or recipes.recipe(name)
+    options = task.options(name, samples)
     folder = pathlib.Path(folder)
     settings = json.loads(json.dumps({
         "model": name, "input_shape": input_shape, "seed": seed, "weights": weights and str(weights),
@@ -56,25 +81,26 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
     steps = batches.steps_per_epoch(samples, recipe.batch)
     with distribute.scope(strategy):
         keras.utils.set_random_seed(seed)
-        network, history = models.create_model(name, input_shape, len(class_names), weights), []
-        network.compile(recipes.optimizer(recipe, steps), loss=models.module_of(name).losses())
+        network, history = models.create_model(name, input_shape, len(class_names), weights, **options), []
+        # The network holds the optimizer, too, so that they are saved together; what is trained may be a part of it.
+        network.compile(recipes.optimizer(recipe, steps))
+        recipes.decay_in_gradient(network, recipe)
+        trained = task.compiled(network, network.optimizer, recipe, samples)
         _claim(folder, class_names, settings)  # not before all that could be wrong has been tried
         checkpoint = callbacks.last_checkpoint(folder / "checkpoint")
+        network.optimizer.build(network.trainable_variables)  # so that there is something to load into
         if checkpoint:
             path, history = checkpoint
-            network.optimizer.build(network.trainable_variables)  # so that there is something to load into
             network.load_weights(path)  # with the optimizer's and the dice's state
         if replicas > 1:
             distribute.synchronize(network)
     done = len(history)
     if done < recipe.epochs:
-        checkpoint = callbacks.Checkpoint(folder / "checkpoint", history)
+        checkpoint = callbacks.Checkpoint(folder / "checkpoint", history, network)
         # Made outside the scope, so that it looks at each image once, not once a replica.
-        inference = models.detector(network)
-        evaluation = [callbacks.EvaluateDetections(inference, validation, recipe.batch)] if validation else []
-        image_size = network.input["image"].shape[1:3]
-        network.fit(
-            batches.training(samples, image_size, recipe.batch, recipe.epochs, seed, done * steps), shuffle=False,
+        evaluation = [callbacks.Evaluate(task.evaluation(network, validation, recipe.batch))] if validation else []
+        trained.fit(
+            task.elements(network, samples, recipe, seed, done * steps), shuffle=False,
             epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps,
             verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for files
             callbacks=[*evaluation, checkpoint, keras.callbacks.TerminateOnNaN()])

@@ -468,3 +468,11 @@ def test_cutmixs_rectangles_have_the_images_proportions_and_reach_its_borders():
                 widths.append((x2 - x1) / 90)
     np.testing.assert_allclose(heights, widths, atol=0.02)
     assert corners > 50 and max(heights) > 0.6
+
+
+def test_colours_of_torch_are_both_one_after_the_other():
+    image, seed = tf.random.stateless_uniform([5, 6, 3], (1, 2), 0.0, 255.0), tf.constant([3, 4], tf.int64)
+    found = augment.jitter_and_pca(image, seed)
+    want = augment.colour_pca(augment.jitter_colour(image, seed, 0.4, 0.4, 0.4), views.another_seed(seed, 1))
+    np.testing.assert_array_equal(found, want)
+    assert np.abs(found - image).max() > 1

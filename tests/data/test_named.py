@@ -369,3 +369,35 @@ def test_voc_is_read_without_masks_where_not_every_image_has_some(tmp_path, obje
     path = save(tmp_path / "given/masks.png", Image.fromarray(np.ones((50, 60), "uint8")))
     named.write([objects[0], objects[1]._replace(masks=LabelImage(path))], f"voc:{tmp_path / 'kit'}", NAMES, "train")
     assert [sample.masks for sample in named.read(f"voc:{tmp_path / 'kit'}").samples] == [None, None]
+
+
+# For a classifier.
+
+def test_a_classifier_reads_folders_and_is_told_what_lies_in_images(tmp_path, objects):
+    for name in ("cat/1.png", "dog/2.png", "dog/3.png"):
+        save(tmp_path / "data" / name, picture())
+    samples, names, skipped = named.classification(f"folder:{tmp_path / 'data'}", progress=False)
+    assert [s.label for s in samples] == [0, 1, 1] and names == ["cat", "dog"] and skipped == []
+    voc.write(objects, tmp_path / "kit", NAMES, split="train")
+    samples, names, _ = named.classification(f"voc:{tmp_path / 'kit'}", progress=False)
+    np.testing.assert_array_equal([s.present for s in samples], [[1, 1], [-1, 0]])  # b's is to be ignored
+    assert names == NAMES and all(not len(s.boxes) and s.label is None for s in samples)
+
+
+def test_classes_without_a_name_have_a_number(tmp_path):
+    save(tmp_path / "a.png", picture())
+    (tmp_path / "labels.tsv").write_text("a.png\t2\n")
+    assert named.classification(f"folder:{tmp_path}", progress=False)[1] == ["0", "1", "2"]
+
+
+def test_data_that_tell_no_class_are_no_classifiers(tmp_path, objects):
+    read_camvid(tmp_path, objects)
+    refused(lambda: named.classification(f"camvid:{tmp_path / 'camvid'}"), "tells no class of its images", "folder:PATH")
+
+
+def test_a_broken_image_of_a_class_stops_or_is_left_out(tmp_path):
+    save(tmp_path / "cat/1.png", picture())
+    (tmp_path / "cat/2.png").write_bytes(b"no image")
+    refused(lambda: named.classification(f"folder:{tmp_path}", progress=False), "2.png")
+    samples, _, skipped = named.classification(f"folder:{tmp_path}", on_bad_sample="skip", progress=False)
+    assert len(samples) == len(skipped) == 1

@@ -133,7 +133,10 @@ def test_letterbox_is_that_of_images(height, width, canvas_height, canvas_width)
     np.testing.assert_allclose(out["boxes"], boxes * np.tile(scale, 2), atol=1e-3, rtol=1e-4)
 
 
-VIEWS = [views.letterboxed_or_mirrored, views.jittered, views.largely_jittered, views.ssd, views.inception]
+CLASSIFIERS = [views.inception, views.plain, views.distorted, views.padded_crop, views.scaled_crop, views.square_crop,
+               views.vgg, views.resnet]
+VIEWS = [views.letterboxed_or_mirrored, views.jittered, views.largely_jittered, views.ssd, views.inception, views.vgg,
+         views.resnet]
 
 
 @pytest.mark.parametrize("view, size, canvas", [
@@ -431,3 +434,45 @@ def test_real_photographs_are_seen_alike_however_they_are_given():
         found, want = (seen({"image": image, "name": "x"}, window, (300, 300))["image"]
                        for image in (jpeg, pixels))
         assert (np.abs(found - want) > 1).mean() < 0.02  # the colours of the part's outermost pixels
+
+
+@pytest.mark.parametrize("view, smallest, largest", [
+    (views.scaled_crop, 7 / 8, 7 / 8), (views.square_crop, 7 / 8, 7 / 8), (views.vgg, 224 / 512, 7 / 8),
+    (views.resnet, 224 / 480, 7 / 8), (views.distorted, 7 / 8, 1)])
+def test_crops_are_that_share_of_the_shorter_side_everywhere_in_the_image(view, smallest, largest):
+    for size, canvas in (((300, 500), (224, 224)), ((500, 300), (224, 224)), ((300, 500), (100, 200))):
+        x1, y1, x2, y2 = windows(lambda seed: view(tf.constant(size, tf.float32), canvas, None, seed)[0]).T
+        share = (y2 - y1) / min(size[0], size[1] * canvas[0] / canvas[1])
+        np.testing.assert_allclose((x2 - x1) / (y2 - y1), canvas[1] / canvas[0], rtol=1e-4)
+        assert share.min() >= smallest - 1e-4 and share.max() <= largest + 1e-4
+        assert share.max() - share.min() >= 0.9 * (largest - smallest)
+        assert min(x1.min(), y1.min()) >= -1e-3 and x2.max() <= size[1] + 1e-3 and y2.max() <= size[0] + 1e-3
+        if view is views.scaled_crop:  # the whole of the image is seen sooner or later
+            assert x1.min() < 5 and y1.min() < 5 and x2.max() > size[1] - 5 and y2.max() > size[0] - 5
+        if view is views.square_crop and canvas == (224, 224):
+            assert x1.min() >= (size[1] - 300) / 2 - 1e-3 and y2.max() <= (size[0] + 300) / 2 + 1e-3
+
+
+def test_a_padded_crop_is_moved_by_whole_pixels_of_the_canvas():
+    found = windows(lambda seed: views.padded_crop(tf.constant([32.0, 32.0]), (32, 32), None, seed)[0])
+    np.testing.assert_array_equal(found[:, 2:] - found[:, :2], 32)
+    assert {tuple(row) for row in found[:, :2]} == {(x, y) for x in range(-4, 5) for y in range(-4, 5)}
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype("uint8")
+    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+    x, y = found[7, :2].astype(int)
+    out = seen({"image": image}, found[7], (32, 32), padding=(0.0, 0.0, 0.0))
+    np.testing.assert_array_equal(out["image"], padded[y + 4:y + 36, x + 4:x + 36])
+    larger = windows(lambda seed: views.padded_crop(tf.constant([64.0, 96.0]), (32, 32), None, seed)[0], 20)
+    assert (larger[:, 0] % 3 == 0).all() and (larger[:, 1] % 2 == 0).all()
+
+
+def test_every_second_crop_is_mirrored_and_digits_are_not():
+    for view in CLASSIFIERS:
+        mirrored = windows(lambda seed: tf.cast(view(tf.constant([300.0, 400.0]), (224, 224), None, seed)[1], tf.int32))
+        assert mirrored.sum() == 0 if view in (views.plain, views.distorted) else 100 < mirrored.sum() < 200
+
+
+def test_crops_for_testing_are_the_middle_and_the_corners_of_the_square():
+    np.testing.assert_allclose(views.central((256, 356), (224, 224)), [66, 16, 290, 240])
+    np.testing.assert_allclose(views.five_crops((256, 356), (224, 224)), [
+        [50, 0, 274, 224], [82, 0, 306, 224], [50, 32, 274, 256], [82, 32, 306, 256], [66, 16, 290, 240]], atol=1e-3)

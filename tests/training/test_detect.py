@@ -6,7 +6,7 @@ from keras_cnns.data import batches, synthetic
 from keras_cnns.errors import InputError
 from keras_cnns.metrics import detection as metrics
 from keras_cnns.models import create_model, detector, module_of
-from keras_cnns.training import callbacks, detect, recipes, runs, schedules
+from keras_cnns.training import callbacks, detect, recipes, runs
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +95,6 @@ def test_eight_images_are_learnt_by_heart(samples):
     network.fit(batches.training(few, (128, 128), 8, 90, 0), shuffle=False, verbose=0)
     found = detect.detect(detector(network), few, progress=False)
     assert metrics.voc_ap(detect.truth(few), found).mean > 0.9
-
-
-def test_every_detector_of_the_recipes_is_a_model():
-    for name in recipes.RECIPES:
-        assert module_of(name)
-
-
-def test_learning_rates_rise_then_drop():
-    rate = schedules.Drops(0.02, [1600, 2200], warmup=10)
-    np.testing.assert_allclose([float(rate(step)) for step in (0, 5, 10, 1599, 1600, 2200)],
-                               [0, 0.01, 0.02, 0.02, 0.002, 0.0002], rtol=1e-4)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path, samples):

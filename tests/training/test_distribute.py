@@ -60,3 +60,30 @@ def test_the_device_named_is_the_device_used():
 @pytest.mark.skipif(any(d.device_type == "GPU" for d in tf.config.list_logical_devices()), reason="has a GPU")
 def test_without_a_gpu_no_strategy_is_needed():
     assert distribute.strategy() is None
+
+
+CLASSIFIER = """
+import sys
+import numpy as np
+import tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_cnns.data.samples import Sample
+from keras_cnns.training import recipes, runs
+samples = [Sample(str(i), tf.io.encode_png(np.random.default_rng(i).integers(0, 256, (32, 32, 1), "uint8")).numpy(),
+                  (32, 32), label=i % 2) for i in range(4)]
+recipe = recipes.recipe("resnet20_cifar")._replace(
+    learning_rate=0.01, weight_decay=0.5, batch=4, epochs=3, view="plain")
+network, history = runs.train_classifier("lenet5_dense", samples, ["a", "b"], sys.argv[1], recipe, devices=sys.argv[2:],
+                                         validation=samples)
+np.savez(sys.argv[1] + "/weights.npz", *network.get_weights())
+"""
+
+
+def test_a_classifiers_decay_is_counted_once_on_two_replicas(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PROGRAM", CLASSIFIER)
+    losses_of_one, weights_of_one = run(tmp_path / "one", "CPU:0")
+    losses_of_two, weights_of_two = run(tmp_path / "two", "CPU:0", "CPU:1")
+    np.testing.assert_allclose(losses_of_two, losses_of_one, rtol=1e-4)
+    for one, two in zip(weights_of_one, weights_of_two, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)
