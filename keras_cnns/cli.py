@@ -13,7 +13,6 @@ import tempfile
 from keras_cnns.errors import InputError
 
 TILE = 240  # pixels, width of a picture on the sheet of `data check`
-GREY = ("lenet5", "lenet5_dense", "odenet")  # networks of one channel
 WORST = 10  # classes that `evaluate` lists
 
 
@@ -295,7 +294,7 @@ def _convert(options):
 
 
 def _train(options):
-    from keras_cnns.models import module_of
+    from keras_cnns.models import model_info, module_of
     from keras_cnns.training import recipes, runs
 
     module = module_of(options.name)
@@ -305,7 +304,7 @@ def _train(options):
         recipe = recipes.lasting(recipe, options.epochs)
     size = options.input_size
     if size:
-        size = size[0], size[-1], 1 if options.name in GREY else 3
+        size = size[0], size[-1], model_info(options.name).input_shape[2]
     samples, names, skipped = _read(options, module.TASK)
     validation = _read(options, module.TASK, options.validation_split, names)[0] if options.validation_split else ()
     folder = options.output or f"runs/{options.name}"

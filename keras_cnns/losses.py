@@ -1,8 +1,8 @@
 """Losses. Each maps (targets, predictions) to one value an image, `[B]`.
 
 Keras then averages over images and replicas; a loss that returned a scalar would be multiplied by the number
-of replicas under MirroredStrategy. A detector's targets are the rows `(t_x, t_y, t_w, t_h, label)` of `ops.targets`; rows
-with label -1 do not count.
+of replicas under MirroredStrategy. A detector's targets are the rows `(t_x, t_y, t_w, t_h, label)` of
+`ops.targets`; rows with label -1 do not count.
 """
 
 from keras import losses, ops, saving

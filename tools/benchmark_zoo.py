@@ -58,7 +58,8 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
     options = parser.parse_args()
-    table = rich.table.Table(title=f"keras_cnns : keras.applications, batch {options.batch}, {options.size} pixels a side")
+    table = rich.table.Table(
+        title=f"keras_cnns : keras.applications, batch {options.batch}, {options.size} pixels a side")
     for column in ("network", "build, s", "ratio", "compile, s", "ratio", "step, ms", "ratio"):
         table.add_column(column, justify="left" if column == "network" else "right")
     shape = (options.size, options.size, 3)
@@ -66,7 +67,8 @@ def main():
         rounds = []
         for _ in range(options.rounds):
             pair = []
-            for build in (lambda: create_model(name, shape), lambda: peer(weights=None, input_shape=shape, classes=1000)):
+            for build in (lambda: create_model(name, shape),
+                          lambda: peer(weights=None, input_shape=shape, classes=1000)):
                 keras.utils.clear_session()
                 gc.collect()
                 pair.append(seconds(build, options.batch, options.size))
@@ -75,8 +77,7 @@ def main():
         ours, theirs = ([statistics.median(values) for values in zip(*(pair[i] for pair in rounds))] for i in (0, 1))
         cells = []
         for mine, other, unit in zip(ours, theirs, (1, 1, 1000)):
-            cells += [f"{mine * unit:.2f} : {other * unit:.2f}" if unit == 1 else f"{mine * unit:.0f} : {other * unit:.0f}",
-                      f"{mine / other:.2f}"]
+            cells += [f"{mine * unit:.3g} : {other * unit:.3g}", f"{mine / other:.2f}"]
         table.add_row(name, *cells)
     rich.console.Console().print(table)
 

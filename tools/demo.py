@@ -22,7 +22,7 @@ from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
 import keras_cnns  # noqa: E402
 from keras_cnns import export, pictures  # noqa: E402
-from keras_cnns.data import images, named, samples, synthetic  # noqa: E402
+from keras_cnns.data import images, named, synthetic  # noqa: E402
 from keras_cnns.errors import InputError  # noqa: E402
 from keras_cnns.metrics import detection as metrics  # noqa: E402
 from keras_cnns.serving import Client  # noqa: E402

@@ -35,7 +35,7 @@ def main():
         _, history = runs.train_classifier(name, samples, class_names, options.output / name, recipe)
         loss[name] = [epoch["loss"] for epoch in history]
         accuracy[name] = [epoch.get("accuracy", float("nan")) for epoch in history]
-        print(f"{name}: loss {loss[name][-1]:.4f}, accuracy {accuracy[name][-1]:.4f} on its {len(samples)} training images")
+        print(f"{name}: loss {loss[name][-1]:.4f}, accuracy {accuracy[name][-1]:.4f} on the images it learns from")
     pictures.curves(loss, "training loss").save(options.output / "curves.png")
     print(options.output / "curves.png")
 

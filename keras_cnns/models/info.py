@@ -7,8 +7,6 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from keras_cnns.errors import InputError
-
 
 class ModelInfo(NamedTuple):
     name: str

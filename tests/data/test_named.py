@@ -392,7 +392,8 @@ def test_classes_without_a_name_have_a_number(tmp_path):
 
 def test_data_that_tell_no_class_are_no_classifiers(tmp_path, objects):
     read_camvid(tmp_path, objects)
-    refused(lambda: named.classification(f"camvid:{tmp_path / 'camvid'}"), "tells no class of its images", "folder:PATH")
+    refused(lambda: named.classification(f"camvid:{tmp_path / 'camvid'}"), "tells no class of its images",
+            "folder:PATH")
 
 
 def test_a_broken_image_of_a_class_stops_or_is_left_out(tmp_path):

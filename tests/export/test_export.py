@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_cnns import export
-from keras_cnns.data import batches, images, samples, synthetic
+from keras_cnns.data import batches, images, synthetic
 from keras_cnns.errors import InputError
 from keras_cnns.metrics import detection as metrics
 from keras_cnns.models import create_model, detector

@@ -9,7 +9,7 @@ import pytest
 
 from keras_cnns import export
 from keras_cnns.errors import InputError
-from keras_cnns.models import MODELS, create_model, info, list_models, load_weights, model_info
+from keras_cnns.models import create_model, info, list_models, load_weights, model_info
 
 with open(pathlib.Path(__file__).with_name("counts.csv"), newline="") as file:
     COUNTS = {row["model"]: row for row in csv.DictReader(file)}  # as published, released or counted by hand
@@ -30,7 +30,8 @@ LEAST = {"lenet5": 32, "alexnet": 67, "alexnet_owt": 63, "zfnet": 63, "nin": 39,
 
 
 def every(names=NAMES):
-    return pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names])
+    return pytest.mark.parametrize(
+        "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names])
 
 
 def shape(name):

@@ -2,8 +2,8 @@
 
 Szegedy, Vanhoucke, Ioffe, Shlens, Wojna. CVPR 2016, arXiv:1512.00567. Table 1 with the modules of Fig. 5 to 7 and the
 reductions of Fig. 10; where the paper leaves widths open, those of the authors' release. `inception_v3_aux` has the
-batch-normalised auxiliary classifier of section 4 as an output "aux", here called "aux1", which training takes with 0.4;
-it is torchvision's release, whose average pooling counts the zeros of the padding. Module names are the release's:
+batch-normalised auxiliary classifier of section 4 as an output "aux1", which training takes with 0.4; it is
+torchvision's release, whose average pooling counts the zeros of the padding. Module names are the release's:
 "mixed_5b" to "mixed_7c".
 """
 
