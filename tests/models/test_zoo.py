@@ -113,19 +113,16 @@ def compiled(network, rate):
 
 
 @every()
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_a_step_of_training_changes_the_weights_and_stays_finite(name, policy):
-    network = small(name, dtype_policy=policy)
+def test_a_step_in_mixed_precision_changes_the_weights_and_stays_finite(name):
+    network = small(name, dtype_policy="mixed_float16")
     assert answer(network(images(name, 1))).dtype == np.float32
     before = [np.array(w) for w in network.trainable_weights]
     training = compiled(network, 1e-4)
-    classes = np.array([1, 2])
-    loss = training.train_on_batch(images(name, 2), {key: classes for key in training.output})
+    loss = training.train_on_batch(images(name, 2), {key: np.array([1, 2]) for key in training.output})
     assert np.isfinite(loss).all()
     after = [np.array(w) for w in network.trainable_weights]
     assert all(np.isfinite(w).all() for w in after)
-    changed = sum(np.any(a != b) for a, b in zip(after, before))
-    assert changed > 0.5 * len(after)
+    assert sum(np.any(a != b) for a, b in zip(after, before)) > len(after) / 2
 
 
 @every()

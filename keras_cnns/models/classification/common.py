@@ -18,7 +18,7 @@ def pixels(input_shape, default, smallest=1, mean=IMAGENET_MEAN, variance=IMAGEN
     Args:
       input_shape: `(height, width, channels)` or None for `default`; height and width may be None, unless `fixed`.
       smallest: pixels a side below which the network has nothing left.
-      mean, variance: of each channel. Of other numbers of channels each gets their average.
+      mean, variance: of each channel. Channels beyond these get their average; so does a single one.
       fixed: fully connected layers need to know the size.
 
     Returns:
@@ -38,9 +38,14 @@ def pixels(input_shape, default, smallest=1, mean=IMAGENET_MEAN, variance=IMAGEN
         raise InputError(f"input_shape={input_shape}: fully connected layers need a fixed size, such as {default}; "
                          "num_classes=None leaves them out.")
     inputs = Input(shape, name="image")
-    if shape[2] != len(mean):
-        mean, variance = (sum(mean) / len(mean),) * shape[2], (sum(variance) / len(variance),) * shape[2]
+    mean, variance = (_of_channels(numbers, shape[2]) for numbers in (mean, variance))
     return inputs, layers.Normalization(mean=mean, variance=variance, name="normalize")(inputs)
+
+
+def _of_channels(numbers, count):
+    average = sum(numbers) / len(numbers)
+    known = tuple(numbers) if count >= len(numbers) else ()
+    return known + (average,) * (count - len(known))
 
 
 def predictions(logits, activation, name="predictions"):

@@ -34,8 +34,7 @@ PUBLISHED = {"inception_v2": "ImageNet val, 1 crop: top-1 error 25.2 %, top-5 7.
 
 def conv_bn_relu(x, filters, kernel_size, strides=1, padding="same", scale=True, name=None):
     """Convolution without bias, batch norm (`scale`: with gamma), ReLU."""
-    x = layers.Conv2D(filters, kernel_size, strides, padding, use_bias=False, kernel_initializer="he_normal",
-                      name=f"{name}_conv")(x)
+    x = layers.Conv2D(filters, kernel_size, strides, padding, use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, scale=scale, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 

@@ -44,10 +44,9 @@ def separable(x, filters, strides, name):
     """3x3 depthwise, 1x1 pointwise (Fig. 3, right). `[B, H, W, C] -> [B, H/s, W/s, filters]`."""
     padding = "same" if strides == 1 else "valid"
     x = padded(x, strides, f"{name}_dw")
-    x = layers.DepthwiseConv2D(3, strides, padding, use_bias=False, depthwise_initializer="he_normal",
-                               name=f"{name}_dw")(x)
+    x = layers.DepthwiseConv2D(3, strides, padding, use_bias=False, name=f"{name}_dw")(x)
     x = bn_relu(x, f"{name}_dw")
-    x = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_pw")(x)
+    x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pw")(x)
     return bn_relu(x, f"{name}_pw")
 
 
@@ -64,7 +63,7 @@ def build(name="mobilenet_v1", input_shape=None, num_classes=1000, classifier_ac
     """
     width = VARIANTS[name]
     inputs, x = common.pixels(input_shape, (224, 224, 3), 32, *common.HALF)
-    x = layers.Conv2D(int(32 * width), 3, 2, "same", use_bias=False, kernel_initializer="he_normal", name="conv0")(x)
+    x = layers.Conv2D(int(32 * width), 3, 2, "same", use_bias=False, name="conv0")(x)
     x = bn_relu(x, "conv0")
     for i, (filters, strides) in enumerate(SEPARABLE, 1):
         x = separable(x, int(filters * width), strides, f"conv{i}")

@@ -28,7 +28,7 @@ PUBLISHED = {
 def conv_relu(x, filters, kernel_size, strides, padding, name):
     if padding:
         x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
-    x = layers.Conv2D(filters, kernel_size, strides, kernel_initializer="he_normal", name=name)(x)
+    x = layers.Conv2D(filters, kernel_size, strides, kernel_initializer="he_uniform", name=name)(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 

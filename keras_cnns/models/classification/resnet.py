@@ -15,7 +15,7 @@ The last layer of each stage carries the paper's name, "conv2_x" to "conv5_x" (s
 
 from typing import Callable, NamedTuple
 
-from keras import Input, Model, layers, ops
+from keras import Input, Model, initializers, layers, ops
 
 from keras_cnns.models.classification import common
 
@@ -23,12 +23,17 @@ TASK, YEAR = "classification", 2015
 PAPER = "Deep Residual Learning for Image Recognition, arXiv:1512.03385"
 
 
+def he():
+    """He's initialisation, a whole Gaussian: Keras' "he_normal" cuts its tails off, and takes twice as long."""
+    return initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+
+
 def conv(x, filters, kernel_size, strides, name):
     """Convolution without bias, zero-padded symmetrically."""
     if kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(filters, kernel_size, strides, use_bias=False,
-                         kernel_initializer="he_normal", name=f"{name}_conv")(x)
+    return layers.Conv2D(filters, kernel_size, strides, use_bias=False, kernel_initializer=he(),
+                         name=f"{name}_conv")(x)
 
 
 def bn(x, name):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from keras import Model, layers
 
 from keras_cnns.models.classification import resnet
-from keras_cnns.models.classification.resnet import bn, conv_bn, conv_bn_relu
+from keras_cnns.models.classification.resnet import bn, conv_bn, conv_bn_relu, he
 
 TASK, YEAR = "classification", 2016
 PAPER = "Aggregated Residual Transformations for Deep Neural Networks, arXiv:1611.05431"
@@ -28,7 +28,7 @@ class Variant(NamedTuple):
         x = conv_bn_relu(x, inner, 1, 1, f"{name}_1")
         x = layers.ZeroPadding2D(1, name=f"{name}_2_pad")(x)
         x = layers.Conv2D(inner, 3, strides, groups=self.cardinality, use_bias=False,
-                          kernel_initializer="he_normal", name=f"{name}_2_conv")(x)
+                          kernel_initializer=he(), name=f"{name}_2_conv")(x)
         x = layers.ReLU(name=f"{name}_2_relu")(bn(x, f"{name}_2"))
         return conv_bn(x, 4 * filters, 1, 1, f"{name}_3")
 

@@ -5,6 +5,8 @@ the three fully connected layers with dropout 0.5 as in section 2.1. The rows ca
 convolution, whose bias stays, as torchvision releases them; the paper has none. Column C differs from D in the kernels
 of the third convolution of the last three stages: 1x1.
 
+Weights begin as Glorot's, which the paper found to do without its pre-training (section 3.1): Keras' default.
+
 The paper subtracts the mean pixel and divides by nothing; so do these rows, but for the _bn ones, which were
 released with torchvision's deviations. LRN in A-LRN: the parameters of AlexNet (section 2.1). Layers carry the names of
 the authors' Caffe files, "conv1_1" to "pool5", "fc6" to "fc8".
@@ -76,14 +78,14 @@ def build(name="vgg16", input_shape=None, num_classes=1000, classifier_activatio
     if num_classes is not None:
         x = layers.Flatten(name="flatten")(x)
         for fc in ("fc6", "fc7"):
-            x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal", name=fc)(x)
+            x = layers.Dense(4096, activation="relu", name=fc)(x)
             x = layers.Dropout(0.5, name=f"{fc}_dropout")(x)
         x = common.predictions(layers.Dense(num_classes, name="fc8")(x), classifier_activation)
     return Model(inputs, x, name=name)
 
 
 def conv_relu(x, filters, kernel_size, bn, name):
-    x = layers.Conv2D(filters, kernel_size, padding="same", kernel_initializer="he_normal", name=name)(x)
+    x = layers.Conv2D(filters, kernel_size, padding="same", name=name)(x)
     if bn:
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
