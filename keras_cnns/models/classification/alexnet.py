@@ -43,9 +43,10 @@ PUBLISHED = {
 
 
 def conv_relu(x, filters, kernel_size, strides=1, padding=0, groups=1, bias=0, name=None):
-    if padding:
+    same = padding and strides == 1
+    if padding and not same:
         x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
-    x = layers.Conv2D(filters, kernel_size, strides, groups=groups, name=name,
+    x = layers.Conv2D(filters, kernel_size, strides, "same" if same else "valid", groups=groups, name=name,
                       bias_initializer=initializers.Constant(bias),
                       kernel_initializer=initializers.RandomNormal(0, 0.01))(x)
     return layers.ReLU(name=f"{name}_relu")(x)

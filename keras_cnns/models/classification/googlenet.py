@@ -52,9 +52,9 @@ PUBLISHED = {
 
 
 def conv_relu(x, filters, kernel_size, bn, name, strides=1):
-    if kernel_size > 1:
+    if strides > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
-    x = layers.Conv2D(filters, kernel_size, strides, use_bias=not bn,
+    x = layers.Conv2D(filters, kernel_size, strides, "same" if strides == 1 else "valid", use_bias=not bn,
                       bias_initializer=initializers.Constant(0.2), name=name)(x)
     if bn:
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)

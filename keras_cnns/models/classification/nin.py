@@ -25,10 +25,9 @@ PUBLISHED = {
 }
 
 
-def conv_relu(x, filters, kernel_size, strides, padding, name):
-    if padding:
-        x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
-    x = layers.Conv2D(filters, kernel_size, strides, kernel_initializer="he_uniform", name=name)(x)
+def conv_relu(x, filters, kernel_size, strides, name):
+    padding = "same" if strides == 1 else "valid"
+    x = layers.Conv2D(filters, kernel_size, strides, padding, kernel_initializer="he_uniform", name=name)(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -61,10 +60,10 @@ def build(name="nin", input_shape=None, num_classes=..., classifier_activation="
         last = i == len(blocks)
         if last or (cifar and i > 1):
             x = layers.Dropout(0.5, name=f"drop{i - 1}")(x)
-        x = conv_relu(x, filters, kernel_size, strides, 0 if strides > 1 else kernel_size // 2, f"conv{i}")
+        x = conv_relu(x, filters, kernel_size, strides, f"conv{i}")
         for j, width in enumerate(widths, 2 * i - 1):
             width = width or num_classes
-            x = conv_relu(x, width, 1, 1, 0, f"cccp{j}") if width else x
+            x = conv_relu(x, width, 1, 1, f"cccp{j}") if width else x
         if not last:
             pool = caffe_average_pool if cifar and i == 2 else lambda x, name: common.caffe_max_pool(x, 3, 2, name)
             x = pool(x, f"pool{i}")

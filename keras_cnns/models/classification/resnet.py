@@ -29,11 +29,11 @@ def he():
 
 
 def conv(x, filters, kernel_size, strides, name):
-    """Convolution without bias, zero-padded symmetrically."""
-    if kernel_size > 1:
+    """Convolution without bias, zero-padded symmetrically (which "same" is not where it strides)."""
+    if kernel_size > 1 and strides > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(filters, kernel_size, strides, use_bias=False, kernel_initializer=he(),
-                         name=f"{name}_conv")(x)
+    return layers.Conv2D(filters, kernel_size, strides, "same" if strides == 1 else "valid", use_bias=False,
+                         kernel_initializer=he(), name=f"{name}_conv")(x)
 
 
 def bn(x, name):

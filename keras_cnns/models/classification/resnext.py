@@ -26,9 +26,10 @@ class Variant(NamedTuple):
         """1x1 reduce, grouped 3x3, 1x1 restore (Fig. 3c). `[B, H, W, C] -> [B, H/s, W/s, 4F]`."""
         inner = filters // 64 * self.width * self.cardinality
         x = conv_bn_relu(x, inner, 1, 1, f"{name}_1")
-        x = layers.ZeroPadding2D(1, name=f"{name}_2_pad")(x)
-        x = layers.Conv2D(inner, 3, strides, groups=self.cardinality, use_bias=False,
-                          kernel_initializer=he(), name=f"{name}_2_conv")(x)
+        if strides > 1:
+            x = layers.ZeroPadding2D(1, name=f"{name}_2_pad")(x)
+        x = layers.Conv2D(inner, 3, strides, "same" if strides == 1 else "valid", groups=self.cardinality,
+                          use_bias=False, kernel_initializer=he(), name=f"{name}_2_conv")(x)
         x = layers.ReLU(name=f"{name}_2_relu")(bn(x, f"{name}_2"))
         return conv_bn(x, 4 * filters, 1, 1, f"{name}_3")
 
