@@ -128,8 +128,7 @@ def test_a_step_in_mixed_precision_changes_the_weights_and_stays_finite(name):
 @every()
 def test_eight_images_are_learnt_by_heart(name):
     network, x, y = small(name), images(name), np.arange(8)
-    rates = keras.optimizers.schedules.CosineDecay(1e-3 if has_batch_norm(network) else 2e-4, 300, 0.01)
-    training = compiled(network, rates)
+    training = compiled(network, keras.optimizers.schedules.CosineDecay(rate(name, network), 300, 0.01))
     for _ in range(15):
         for _ in range(20):
             training.train_on_batch(x, {key: y for key in training.output})
@@ -139,8 +138,12 @@ def test_eight_images_are_learnt_by_heart(name):
     raise AssertionError(f"{(found == y).sum()} of 8")
 
 
-def has_batch_norm(network):
-    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+def rate(name, network):
+    """Of Adam: small where there is no batch norm or much dropout, and where pixels come in undivided, smaller."""
+    if name == "nin":
+        return 2e-5
+    normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+    return 1e-3 if normalised and not name.startswith("vgg") else 1e-4
 
 
 @pytest.mark.parametrize("name", ["vgg11", "alexnet", "zfnet", "googlenet_aux", "lenet5"])

@@ -3,7 +3,9 @@
 Lin, Chen, Yan. ICLR 2014, arXiv:1312.4400. Fig. 2: each convolution is followed by two of 1x1 ("cccp", cascaded
 cross-channel pooling), the last one has a map a class, and their averages are the logits: no fully connected layer.
 The paper gives no widths; these are the authors' Caffe files, for CIFAR-10 and for ImageNet. Pooling rounds up.
-The second pooling of the CIFAR network averages. A ReLU follows the last 1x1 too, as it does there.
+The second pooling of the CIFAR network averages. A ReLU follows the last 1x1 too, as it does there; unlike there, that
+1x1 begins with kernels of zero and biases of one, since behind a ReLU a class that begins below zero on every image
+would never be learnt.
 """
 
 from keras import Model, layers, ops
@@ -25,9 +27,10 @@ PUBLISHED = {
 }
 
 
-def conv_relu(x, filters, kernel_size, strides, name):
+def conv_relu(x, filters, kernel_size, strides, name, **begin):
     padding = "same" if strides == 1 else "valid"
-    x = layers.Conv2D(filters, kernel_size, strides, padding, kernel_initializer="he_uniform", name=name)(x)
+    x = layers.Conv2D(filters, kernel_size, strides, padding, name=name,
+                      **{"kernel_initializer": "he_uniform", **begin})(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -62,8 +65,10 @@ def build(name="nin", input_shape=None, num_classes=..., classifier_activation="
             x = layers.Dropout(0.5, name=f"drop{i - 1}")(x)
         x = conv_relu(x, filters, kernel_size, strides, f"conv{i}")
         for j, width in enumerate(widths, 2 * i - 1):
-            width = width or num_classes
-            x = conv_relu(x, width, 1, 1, f"cccp{j}") if width else x
+            if width:
+                x = conv_relu(x, width, 1, 1, f"cccp{j}")
+            elif num_classes is not None:
+                x = conv_relu(x, num_classes, 1, 1, f"cccp{j}", kernel_initializer="zeros", bias_initializer="ones")
         if not last:
             pool = caffe_average_pool if cifar and i == 2 else lambda x, name: common.caffe_max_pool(x, 3, 2, name)
             x = pool(x, f"pool{i}")
