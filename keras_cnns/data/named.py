@@ -5,8 +5,6 @@ import glob
 import os
 from typing import NamedTuple
 
-import numpy as np
-
 from keras_cnns.data import coco, folder, mpii, pairs, records, small, synthetic, tfds, voc
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
@@ -82,7 +80,7 @@ def classification(name, split="train", class_names=None, on_bad_sample="stop", 
         if not any(len(s.labels) for s in found.samples):
             raise InputError(f"{name}, {split}: tells no class of its images; name data such as folder:PATH or "
                              "small:PATH.")
-        told = [s._replace(present=_present(of, len(found.class_names)))
+        told = [s._replace(present=data_samples.present(of, len(found.class_names)))
                 for s, of in zip(told, found.samples)]
     names = found.class_names or [str(i) for i in range(max((s.label + 1 for s in told), default=0))]
     for s in told:
@@ -90,14 +88,6 @@ def classification(name, split="train", class_names=None, on_bad_sample="stop", 
             raise InputError(f"{s.name}: class {s.label}, but there are {len(names)}, counted from 0; correct it")
     good, bad_images = data_samples.check(told, on_bad_sample, progress)
     return good, names, found.skipped + bad_images
-
-
-def _present(sample, classes):
-    """What its objects say of an image: int32 `[K]`, 1 of a class there, 0 where all are ignored, -1 of others."""
-    told = np.full(classes, -1, "int32")
-    told[sample.labels[sample.ignored] - 1] = 0
-    told[sample.labels[~sample.ignored] - 1] = 1
-    return told
 
 
 def unannotated(name):

@@ -61,6 +61,14 @@ class Sample(NamedTuple):
         return self.source if isinstance(self.source, str) else f"image {self.image_id!r}"
 
 
+def present(sample, classes):
+    """What its objects say of an image: int32 `[K]`, 1 of a class there, 0 where all are ignored, -1 of others."""
+    told = np.full(classes, -1, "int32")
+    told[sample.labels[sample.ignored] - 1] = 0
+    told[sample.labels[~sample.ignored] - 1] = 1
+    return told
+
+
 def check(samples, on_bad_sample="stop", progress=True):
     """Decodes every image once, and compares its size with the annotation's: another image's boxes are wrong.
 

@@ -162,7 +162,7 @@ def classification_samples(root, year=None, split="train", class_names=None, on_
     """
     _, names = _home_and_names(root, year, class_names)
     good, skipped = samples(root, year, split, names, on_bad_sample)
-    return [sample._replace(present=_present(sample, len(names))) for sample in good], skipped
+    return [sample._replace(present=sample_data.present(sample, len(names))) for sample in good], skipped
 
 
 def classification_samples_by_lists(root, year=None, split="train", class_names=None, on_bad_sample="stop"):
@@ -525,13 +525,6 @@ def _label_file(home, folder, image_id):
     return str(path)
 
 
-def _present(sample, classes):
-    present = np.full(classes, -1, "int32")
-    present[sample.labels[sample.ignored] - 1] = 0
-    present[sample.labels[~sample.ignored] - 1] = 1
-    return present
-
-
 def _file(home, image_id):
     """Path of an annotation: text only where there is no XML."""
     path, text = (home.annotations / f"{image_id}{suffix}" for suffix in (".xml", ".txt"))
@@ -810,7 +803,7 @@ def _palette():
 
 def _write_lists(home, split, members, names):
     _write_lines(home / "ImageSets" / "Main" / f"{split}.txt", [sample.image_id for sample in members])
-    present = [_present(s, len(names)) if s.present is None else s.present for s in members]
+    present = [sample_data.present(s, len(names)) if s.present is None else s.present for s in members]
     for k, name in enumerate(names):
         if _is_file_name(name):
             _write_lines(home / "ImageSets" / "Main" / f"{name}_{split}.txt",

@@ -1,9 +1,10 @@
 """GoogLeNet: Going Deeper with Convolutions.
 
 Szegedy et al. CVPR 2015, arXiv:1409.4842. Table 1, the module of Fig. 2(b), in `naive` form that of Fig. 2(a), where
-the pooling passes all its maps on. Response normalisation stands after pool1 and before pool2; pooling rounds up (as in the
-authors' Caffe files, whose numbers of the normalisation and biases of 0.2 are taken). The auxiliary classifiers of
-section 5 hang on 4a and 4d: `googlenet_aux` has them as outputs "aux1" and "aux2", of which training takes 0.3 each.
+the pooling passes all its maps on. Response normalisation stands after pool1 and before pool2; pooling rounds up (as
+in the authors' Caffe files, whose numbers of the normalisation and biases of 0.2 are taken). The auxiliary classifiers
+of section 5 hang on 4a and 4d: `googlenet_aux` has them as outputs "aux1" and "aux2", of which training takes 0.3
+each.
 
 `googlenet_bn` is torchvision's release: batch norm, no biases, no response normalisation, 3x3 in place of 5x5, pool4
 of 2x2, and pixels of -1 to 1 (the release undoes torchvision's usual mean and deviation).

@@ -1,9 +1,10 @@
 """Inception v4 and the Inception-ResNets.
 
 Szegedy, Ioffe, Vanhoucke, Alemi. AAAI 2017, arXiv:1602.07261. Figures as named at each function; Table 1 for the
-filters of Reduction-A. `inception_resnet_v2` is the authors' released code: 10, 20 and 10 modules, a stem like v3's, batch norm
-without gamma, a last module without ReLU, and 1536 maps at the end. `inception_resnet_v2_paper` is what the paper
-draws: 5, 10 and 5 modules on v4's stem, whose widths add up to 1152 and 2144 where Fig. 17 and 19 print 1154 and 2048.
+filters of Reduction-A. `inception_resnet_v2` is the authors' released code: 10, 20 and 10 modules, a stem like v3's,
+batch norm without gamma, a last module without ReLU, and 1536 maps at the end. `inception_resnet_v2_paper` is what the
+paper draws: 5, 10 and 5 modules on v4's stem, whose widths add up to 1152 and 2144 where Fig. 17 and 19 print 1154 and
+2048.
 
 The residual of a module is scaled (section 3.3) by 0.17, 0.10 and 0.20, as the code has it; the 1x1 before it is
 linear: a bias, no batch norm, no ReLU (Fig. 10 and others).
