@@ -11,14 +11,14 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODELS = ("create_model", "detector", "list_models", "model_info")
+_HOMES = {"create_model": "weights", "model_info": "weights", "detector": "models", "list_models": "models"}
 _ROOMS = ("data", "export", "layers", "losses", "metrics", "models", "ops", "serving", "training", "weights")
-__all__ = [*_MODELS, *_ROOMS, "__version__"]
+__all__ = [*_HOMES, *_ROOMS, "__version__"]
 
 
 def __getattr__(name):
-    if name in _MODELS:
-        return getattr(importlib.import_module("keras_cnns.models"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"keras_cnns.{_HOMES[name]}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"keras_cnns.{name}")
     raise AttributeError(f"module 'keras_cnns' has no attribute {name!r}")

@@ -86,7 +86,8 @@ def _parser():
                          help="at a broken image or annotation; default stop")
 
     def network(sub):
-        sub.add_argument("network", metavar="NETWORK", help="folder of a run, or a .keras file")
+        sub.add_argument("network", metavar="NETWORK", help="folder of a run, a .keras file, or, with --weights, a model")
+        sub.add_argument("--weights", metavar="WEIGHTS", help="a release, such as imagenet, or a file of weights")
 
     def decoding(sub):
         sub.add_argument("--score-threshold", type=float, default=0.05, help="default 0.05")
@@ -114,7 +115,7 @@ def _parser():
     sub.add_argument("--output", default=None, metavar="FOLDER", help="of the run; default runs/MODEL")
     sub.add_argument("--validation-split", metavar="SPLIT", help="evaluate on it after each epoch")
     sub.add_argument("--input-size", type=_positive, nargs="+", metavar="PIXELS", help="side, or height and width")
-    sub.add_argument("--weights", metavar="FILE", help="start from a .weights.h5 or .keras file")
+    sub.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file of weights")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
     sub.add_argument("--optimizer", choices=("sgd", "nesterov", "rmsprop", "adam", "adamw"),
@@ -191,13 +192,10 @@ def _models(options):
             module = models.MODELS[name]
             table.add_row(name, module.TASK, str(module.YEAR), module.PAPER)
         return _print(table)
+    from keras_cnns.weights import cards
+
     for name in names:
-        info = models.model_info(name)
-        print(f"{name}: {info.task}, {info.year}", info.paper,
-              f"{'x'.join(map(str, info.input_shape))} in; {info.trainable_parameters:,} trainable parameters, "
-              f"{info.parameters:,} in all; {info.multiply_adds / 1e9:.4g} billion multiply-adds; "
-              f"{info.activations / 1e6:.4g} million activations",
-              info.published or "no published accuracy", sep="\n  ", flush=True)
+        print(cards.card(name), flush=True)
 
 
 def _read(options, task, split=None, class_names=None):
@@ -318,11 +316,14 @@ def _train(options):
 
 
 def _network(options):
-    """The network of a run's folder or a .keras file, its class names or None, and its task."""
+    """The network of a run's folder or a .keras file, or one with released weights; class names or None; its task."""
     import keras
 
-    from keras_cnns import models
+    from keras_cnns import models, weights
 
+    if options.weights:
+        network, release = weights.create_model(options.network, weights=options.weights), _release(options)
+        return network, release and weights.class_names(release), models.module_of(options.network).TASK
     path = pathlib.Path(options.network)
     path = path / "network.keras" if path.is_dir() else path
     if not path.is_file():
@@ -336,6 +337,14 @@ def _network(options):
     return network, names, models.module_of(network.name).TASK
 
 
+def _release(options):
+    """The row of `--weights`, or None."""
+    from keras_cnns.weights import releases
+
+    rows = releases.RELEASES.get(options.network, ()) if options.weights else ()
+    return next((row for row in rows if row.name == options.weights), None)
+
+
 def _load(options, **decoding):
     """What is served of it, a classifier itself or a detector's inference graph, and its class names or None."""
     from keras_cnns import models
@@ -346,23 +355,26 @@ def _load(options, **decoding):
 
 def _evaluate(options):
     from keras_cnns import models
+    from keras_cnns.weights import releases
 
     network, names, task = _network(options)
     if task == "detection" and (options.views or options.confusion):
         raise InputError(f"--views and --confusion are for classifiers; {network.name} is a detector.")
-    samples, names, _ = _read(options, task, class_names=names)
+    release = _release(options)
+    samples, found, _ = _read(options, task, class_names=releases.data_names(release) if release else names)
+    names = names or found
     if task == "classification":
-        _evaluate_classifier(options, network, samples, names)
+        _evaluate_classifier(options, network, samples, names, release and release.resize)
     else:
         _evaluate_detector(options, models.detector(network), samples, names)
 
 
-def _evaluate_classifier(options, network, samples, names):
+def _evaluate_classifier(options, network, samples, names, resize=None):
     from keras_cnns import pictures
     from keras_cnns.training import classify
 
     views = options.views or 1
-    result = classify.evaluate(network, samples, views=views)
+    result = classify.evaluate(network, samples, views=views, resize=resize)
     about = f"{options.data}, {options.split}: {len(samples)} images{', 10 views of each' * (views == 10)}"
     if samples[0].label is None:
         if options.confusion:

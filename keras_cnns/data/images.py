@@ -296,6 +296,30 @@ def central(image, shape):
     return tf.ensure_shape(canvas, (*image.shape[:-3], *shape))
 
 
+def resized_middle(image, shape, resize):
+    """The middle of a resized image, to the pixel as torchvision's and Caffe's protocols of testing have it: resizing is
+    bilinear, smoothed where it shrinks, and rounded to whole numbers.
+
+    Args:
+      image: uint8 `[H, W, 3]`.
+      shape: `(height, width, channels)` of what is cut; black where the image ends.
+      resize: pixels of the shorter side; or `(height, width)`, whatever the proportions.
+
+    Returns:
+      float32 `[height, width, channels]`, 0 to 255.
+    """
+    size = tf.shape(image)[:2]
+    sides = resize
+    if isinstance(resize, int):
+        sides = tf.cast(resize, tf.int32) * size // tf.reduce_min(size)
+    image = tf.round(tf.image.resize(image, sides, antialias=True))
+    spare = tf.cast(tf.shape(image)[:2] - shape[:2], tf.float32)
+    top, left = tf.unstack(tf.cast(tf.round(tf.maximum(spare, 0) / 2), tf.int32))
+    image = image[top:, left:][:shape[0], :shape[1]]
+    image = tf.image.resize_with_crop_or_pad(image, *shape[:2])
+    return tf.ensure_shape(grey(image) if shape[-1] == 1 else image, shape)
+
+
 def grey(image):
     """The luma of RGB by ITU-R BT.601: `[..., 3]`, float32, to `[..., 1]`."""
     return tf.reduce_sum(image * [0.299, 0.587, 0.114], -1, keepdims=True)

@@ -30,19 +30,21 @@ def training(samples, shape, batch, epochs, seed, first_step=0, view=views.plain
     return batches.batched(items, lambda i: _framed(read(i), shape), shape[:2], batch, seed, view, colour, mix=pair)
 
 
-def views_of(samples, shape, batch, count=1):
+def views_of(samples, shape, batch, count=1, resize=None):
     """Every sample once, in order, as a trained classifier is shown it.
 
     Args:
       shape: as of `training`.
       count: of views of each image: 1, `images.central`; or 10, AlexNet's (section 4.1), `views.five_crops` and the
         same mirrored.
+      resize: of one view: the middle as `images.resized_middle` has it, in place of `images.central`.
 
     Returns:
       `tf.data.Dataset` of float32 `[B, count, H, W, C]`, 0 to 255; the last batch may be short.
     """
     def one(i):
-        return images.central(data_samples.decoded(read(i))["image"], shape)[None]
+        image = data_samples.decoded(read(i))["image"]
+        return (images.resized_middle(image, shape, resize) if resize else images.central(image, shape))[None]
 
     def ten(i):
         element = _framed(read(i), shape)

@@ -109,12 +109,12 @@ def evaluation(network, samples, batch):
     return numbers
 
 
-def evaluate(network, samples, batch=32, views=1, progress=True):
+def evaluate(network, samples, batch=32, views=1, progress=True, resize=None):
     """How right a classifier is.
 
     Args:
       network: as `create_model` or `load_model` gives it. samples: all with `label` or all with `present`.
-      views: of each image, 1 or 10: `data.labelled.views_of`.
+      views, resize: of each image, as of `data.labelled.views_of`; 1 view or 10.
 
     Returns:
       `metrics.classification.Accuracy`; or of samples with `present` a `metrics.detection.VOCResult`.
@@ -124,7 +124,7 @@ def evaluate(network, samples, batch=32, views=1, progress=True):
     """
     if not samples:
         raise InputError("No samples to evaluate on; name a data set or a split that has some.")
-    scores = predict(network, samples, batch, views, progress)
+    scores = predict(network, samples, batch, views, progress, resize)
     if samples[0].label is None:
         present = np.stack([s.present for s in samples])
         _same_classes(present.shape[1], scores)
@@ -135,7 +135,7 @@ def evaluate(network, samples, batch=32, views=1, progress=True):
     return metrics.accuracy(scores, labels)
 
 
-def predict(network, samples, batch=32, views=1, progress=True):
+def predict(network, samples, batch=32, views=1, progress=True, resize=None):
     """A classifier's answers, `[N, K]`, in the order of the samples; of several views of an image their average."""
     if views not in VIEWS:
         raise InputError(f"No testing with {views} views. Known: {', '.join(map(str, VIEWS))}.")
@@ -144,7 +144,7 @@ def predict(network, samples, batch=32, views=1, progress=True):
         graph = keras.Model(network.input, _answer(network))
     found = []
     for crops in rich.progress.track(
-            labelled.views_of(samples, shape, -(-batch // views), views), "Classifying",
+            labelled.views_of(samples, shape, -(-batch // views), views, resize), "Classifying",
             total=-(-len(samples) // -(-batch // views)), transient=True, disable=not progress,
             console=rich.console.Console(stderr=True)):
         crops = np.asarray(crops)

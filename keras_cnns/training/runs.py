@@ -15,10 +15,10 @@ import sys
 
 import keras
 
-from keras_cnns import models
 from keras_cnns.data import batches
 from keras_cnns.errors import InputError
 from keras_cnns.training import callbacks, classify, detect, distribute, recipes
+from keras_cnns.weights import create_model
 
 
 def train_detector(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
@@ -81,7 +81,7 @@ def _train(task, name, samples, class_names, folder, recipe, input_shape, seed, 
     steps = batches.steps_per_epoch(samples, recipe.batch)
     with distribute.scope(strategy):
         keras.utils.set_random_seed(seed)
-        network, history = models.create_model(name, input_shape, len(class_names), weights, **options), []
+        network, history = create_model(name, input_shape, len(class_names), weights, **options), []
         # The network holds the optimizer, too, so that they are saved together; what is trained may be a part of it.
         network.compile(recipes.optimizer(recipe, steps))
         recipes.decay_in_gradient(network, recipe)

@@ -8,8 +8,11 @@ import keras
 import numpy as np
 
 from keras_cnns.errors import InputError
-from keras_cnns.weights import names
+from keras_cnns.models import info
+from keras_cnns.weights import caffe, detectors, files, mask_rcnn, names, segmentation, ssd
 
+STATE_DICTS = (names.STATE_DICTS | detectors.STATE_DICTS | mask_rcnn.STATE_DICTS | segmentation.STATE_DICTS
+               | ssd.STATE_DICTS)
 TORCH_PARTS = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
                "moving_variance": "running_var"}
 
@@ -24,7 +27,7 @@ class Report(NamedTuple):
 
 
 def transfer(network, donor, new_head=False):
-    """Sets a classifier's weights to a donor's, so that both answer the same to the same picture.
+    """Sets a network's weights to a donor's, so that both answer the same to the same picture.
 
     The donor is taken to have been fed as its authors say: keras.applications VGG and ResNet with BGR pixels less
     (123.68, 116.779, 103.939), its Inceptions and MobileNet with pixels of -1 to 1, its DenseNet and all of torchvision
@@ -41,10 +44,12 @@ def transfer(network, donor, new_head=False):
     none, is 1; another epsilon moves into the variance. `num_batches_tracked` is not used.
 
     Args:
-      network: a classifier of `create_model`; changed in place.
-      donor: a `keras.applications` model; or a state dict of torchvision or timm, name -> array or CPU tensor.
-      new_head: leave the network's layer of classes, and that of an auxiliary classifier, as it is. Without it, another
-        number of classes is refused. What a headless network (`num_classes=None`) lacks is left out in any case.
+      network: of `create_model`; changed in place.
+      donor: a `keras.applications` model; a state dict of torchvision or timm, name -> array or CPU tensor; or what
+        `read` gives of a file.
+      new_head: True leaves the network's layers of classes, and those of an auxiliary classifier, as they are; None
+        does if the donor has another number of classes, which False refuses. What a headless network
+        (`num_classes=None`) lacks is left out in any case.
 
     Returns:
       a `Report`.
@@ -54,8 +59,9 @@ def transfer(network, donor, new_head=False):
         does. Then nothing has been changed.
     """
     source = _Donor(donor, network)
-    own = [layer for layer in network.layers if layer.weights]
-    kept = [layer for layer in own if new_head and layer.name in names.CLASSIFIERS]
+    new_head = source.other_classes(network) if new_head is None else new_head
+    own = [layer for layer in leaves(network) if layer.weights]
+    kept = [layer for layer in own if new_head and layer.name in source.family.classifiers]
     left_out = source.left_out({layer.name for layer in own if layer not in kept})
     values, used, missing, shapes = [], set(), [], []
     for layer, variable in ((layer, v) for layer in own if layer not in kept for v in layer.weights):
@@ -84,22 +90,47 @@ def transfer(network, donor, new_head=False):
                   tuple(f"{layer.name}/{v.name}" for layer in kept for v in layer.weights), source.notes)
 
 
+def leaves(network):
+    """The layers of a network and of the networks within it, in order."""
+    for layer in network.layers:
+        yield from leaves(layer) if isinstance(layer, keras.Model) else (layer,)
+
+
+def leaf(network, name):
+    """The first of them of that name."""
+    return next(layer for layer in leaves(network) if layer.name == name)
+
+
+def family(donor, name):
+    """The `names.Family` of a donor whose weights answer as the network of that name; InputError if there is none."""
+    if isinstance(donor, (keras.Model, files.KerasFile)):
+        kind, families = "keras.applications model", names.KERAS
+    elif isinstance(donor, caffe.Donor):
+        kind, families = "Caffe file", caffe.FAMILIES
+    elif isinstance(donor, Mapping):
+        kind, families = "state dict", STATE_DICTS
+    else:
+        raise InputError(f"donor is a {type(donor).__name__}: give a keras.applications model, a state dict, "
+                         "{name: array}, or what keras_cnns.weights.read gives of a file.")
+    if name not in families:
+        raise InputError(f"No {kind} known answers as {name} does; there are such for {', '.join(families)}.")
+    return families[name]
+
+
 class _Donor:
     """Its `tensors` by name, kernels as Keras has them; and what they are called and do in a network of ours."""
 
     def __init__(self, donor, network):
-        self.keras = isinstance(donor, keras.Model)
-        if not self.keras and not isinstance(donor, Mapping):
-            raise InputError(f"donor is a {type(donor).__name__}: give a keras.applications model or a state dict, "
-                             "{name: array}.")
-        families = names.KERAS if self.keras else names.STATE_DICTS
-        if network.name not in families:
-            raise InputError(f"No {'keras.applications model' if self.keras else 'state dict'} known answers as "
-                             f"{network.name} does; there are such for {', '.join(families)}.")
-        self.layers = {layer.name: layer for layer in donor.layers} if self.keras else {}
-        self.tensors = {f"{name}/{v.name}": v.numpy() for name, layer in self.layers.items() for v in layer.weights}
-        self.tensors |= {} if self.keras else _of_torch(donor)
-        self.family = families[network.name]
+        self.keras = isinstance(donor, (keras.Model, files.KerasFile))
+        self.family = family(donor, network.name)
+        if isinstance(donor, files.KerasFile):
+            self.layers, self.tensors = _of_file(donor, self.family)
+        elif self.keras:
+            self.layers = {layer.name: layer for layer in donor.layers}
+            self.tensors = {f"{name}/{v.name}": v.numpy() for name, layer in self.layers.items() for v in layer.weights}
+        else:
+            changed = caffe.as_ours(network.name, donor) if isinstance(donor, caffe.Donor) else donor
+            self.layers, self.tensors = {}, dict(_of_torch(changed))
         self.table = self.family.table
         if callable(self.table):
             self.table = self.table(network.name, {re.split(r"/|\.\w+$", name)[0] for name in self.tensors})
@@ -114,6 +145,12 @@ class _Donor:
         """Names of what is in a head, but not among `ours`."""
         absent = tuple(self.tensor(layer) for layer in self.family.head if layer not in ours)
         return [name for name in self.tensors if name.startswith(absent + self.family.dropped)]
+
+    def other_classes(self, network):
+        """Whether its layers of classes are of another number than the network's."""
+        biases = ((self.tensors.get(self.tensor(layer.name, "bias")), layer.bias) for layer in leaves(network)
+                  if layer.name in self.family.classifiers)
+        return any(theirs is not None and theirs.shape != tuple(ours.shape) for theirs, ours in biases)
 
     def tensors_of(self, layer, part):
         """Names of what makes a variable of our layer."""
@@ -136,12 +173,29 @@ class _Donor:
         if part != "kernel":
             return value
         if layer.name == "fc6" and not self.keras and value.ndim == 2:  # rows count channels first, then cells
-            height, width, channels = network.get_layer("flatten").input.shape[1:]
+            height, width, channels = leaf(network, "flatten").input.shape[-3:]
             value = value.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
         if isinstance(layer, keras.layers.Dense):  # of others, a convolution over all cells
             return value.reshape(-1, value.shape[-1])
-        first = layer is next(layer for layer in network.layers if layer.weights)
+        first = layer is next(layer for layer in leaves(network) if layer.weights)
         return np.einsum("hwco,nc->hwno", value, self.mixing).astype("float32") if first else value
+
+
+def _of_file(donor, family):
+    """Layers by name, and tensors. A file's layers go by their order, as Keras itself reads them."""
+    make = getattr(keras.applications, family.maker)
+    classes = donor.layers[-1][1][-1].shape[0]  # if the last layer is one of classes
+    for head in ({"classes": classes}, {"include_top": False}):
+        model = info.weightless(lambda: make(weights=None, **head, **family.options))
+        layers = {layer.name: layer for layer in model.layers if layer.weights}
+        if len(layers) == len(donor.layers):
+            break
+    tensors = {}
+    for (name, layer), (_, found) in zip(layers.items(), donor.layers):
+        tensors.update((f"{name}/{v.name}", value) for v, value in zip(layer.weights, found))
+    if len(layers) != len(donor.layers):
+        raise InputError(f"{donor.path}: {len(donor.layers)} layers with weights, {family.maker} has {len(layers)}.")
+    return layers, tensors
 
 
 def _of_torch(donor):
@@ -159,7 +213,7 @@ def _of_torch(donor):
 
 def _mixing(network, fed):
     """How much of each of the donor's inputs each of the network's is, `[channels, 3]`; and notes of the means."""
-    config = network.get_layer("normalize").get_config()
+    config = leaf(network, "normalize").get_config()
     mean, deviation = np.ravel(config["mean"]), np.sqrt(np.ravel(config["variance"]))
     if len(mean) == 2:
         raise InputError(f"{network.name} has 2 input channels; known are 1 (grey), 3 (RGB), and more (RGB first).")

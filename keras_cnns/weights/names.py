@@ -31,10 +31,11 @@ class Family(NamedTuple):
     dropped: tuple[str, ...] = ()    # beginnings of donor's tensors that no network of ours has
     gamma: bool = True               # the donor's batch norms have one
     conv_bias: bool = False          # the donor's convolutions before a batch norm have a bias, ours none
+    maker: str = ""                  # what makes the donor: a function of keras.applications, or of torchvision.models,
+    options: dict = {}               # and what that takes besides
+    classifiers: tuple[str, ...] = ("fc", "fc8", "aux1_fc")  # our layers whose units are the classes
 
 
-# Our layers whose units are the classes.
-CLASSIFIERS = ("fc", "fc8", "aux1_fc")
 FC = ("fc6", "fc7", "fc8")
 
 
@@ -126,12 +127,14 @@ def keras_inception_resnet_v2(network, layers):
 
 
 KERAS = {
-    **dict.fromkeys(("vgg16", "vgg19"), Family(KERAS_VGG, CAFFE, FC)),
-    **dict.fromkeys(("resnet50", "resnet101", "resnet152"), Family(KERAS_RESNET, CAFFE, conv_bias=True)),
-    "inception_v3": Family(keras_inception_v3, HALF, gamma=False),
-    "inception_resnet_v2": Family(keras_inception_resnet_v2, HALF),
-    **dict.fromkeys(("densenet121", "densenet169", "densenet201"), Family(KERAS_DENSENET, TORCH)),
-    **{f"mobilenet_v1{width}": Family(KERAS_MOBILENET, HALF) for width in ("", "_075", "_050", "_025")},
+    **{f"vgg{depth}": Family(KERAS_VGG, CAFFE, FC, maker=f"VGG{depth}") for depth in (16, 19)},
+    **{f"resnet{depth}": Family(KERAS_RESNET, CAFFE, conv_bias=True, maker=f"ResNet{depth}")
+       for depth in (50, 101, 152)},
+    "inception_v3": Family(keras_inception_v3, HALF, gamma=False, maker="InceptionV3"),
+    "inception_resnet_v2": Family(keras_inception_resnet_v2, HALF, maker="InceptionResNetV2"),
+    **{f"densenet{depth}": Family(KERAS_DENSENET, TORCH, maker=f"DenseNet{depth}") for depth in (121, 169, 201)},
+    **{f"mobilenet_v1{width}": Family(KERAS_MOBILENET, HALF, maker="MobileNet", options={"alpha": alpha})
+       for width, alpha in (("", 1.0), ("_075", 0.75), ("_050", 0.5), ("_025", 0.25))},
 }
 
 
@@ -177,13 +180,18 @@ def torch_vgg(network, layers):
 
 
 STATE_DICTS = {
-    "alexnet_owt": Family(ALEXNET, TORCH, FC),
-    **{f"vgg{depth}{bn}": Family(torch_vgg, TORCH, FC) for depth in (11, 13, 16, 19) for bn in ("", "_bn")},
+    "alexnet_owt": Family(ALEXNET, TORCH, FC, maker="alexnet"),
+    **{name: Family(torch_vgg, TORCH, FC, maker=name)
+       for name in (f"vgg{depth}{bn}" for depth in (11, 13, 16, 19) for bn in ("", "_bn"))},
     # These two turn what torchvision feeds them back into -1 to 1: transform_input.
-    "googlenet_bn": Family(GOOGLENET, HALF, dropped=("aux1.", "aux2.")),
+    "googlenet_bn": Family(GOOGLENET, HALF, dropped=("aux1.", "aux2."), maker="googlenet",
+                           options={"transform_input": True, "init_weights": False}),
     "inception_v3_aux": Family(
-        INCEPTION_V3_AUX, HALF, ("fc", "aux1_fc", "aux1_1_conv", "aux1_1_bn", "aux1_2_conv", "aux1_2_bn")),
-    **dict.fromkeys(("resnet18", "resnet34", "resnet50_v1_5", "resnet101_v1_5", "resnet152_v1_5", "resnext50_32x4d",
-                     "resnext101_32x4d", "resnext101_64x4d"), Family(RESNET, TORCH)),
-    **{f"densenet{depth}": Family(DENSENET, TORCH) for depth in (121, 161, 169, 201)},
+        INCEPTION_V3_AUX, HALF, ("fc", "aux1_fc", "aux1_1_conv", "aux1_1_bn", "aux1_2_conv", "aux1_2_bn"),
+        maker="inception_v3", options={"transform_input": True, "init_weights": False}),
+    **{name: Family(RESNET, TORCH, maker=name.removesuffix("_v1_5"))
+       for name in ("resnet18", "resnet34", "resnet50_v1_5", "resnet101_v1_5", "resnet152_v1_5", "resnext50_32x4d",
+                    "resnext101_32x4d", "resnext101_64x4d")},
+    **{name: Family(DENSENET, TORCH, maker=name)
+       for name in (f"densenet{depth}" for depth in (121, 161, 169, 201))},
 }

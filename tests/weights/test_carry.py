@@ -1,14 +1,7 @@
-"""Same weights, same answer: donors of random weights and batch norm statistics, carried over.
-
-Donors of torchvision come from an environment that has it, be it without TensorFlow: KERAS_CNNS_TORCHVISION names its
-folder, whose bin/activate-torchvision, or else bin/activate, is sourced. Without it their tests are skipped.
-"""
+"""Same weights, same answer: donors of random weights and batch norm statistics, carried over."""
 
 import functools
-import os
-import pathlib
 import re
-import subprocess
 
 import keras
 import numpy as np
@@ -17,8 +10,7 @@ import pytest
 from keras_cnns import create_model, weights
 from keras_cnns.errors import InputError
 from keras_cnns.weights import carry, names
-
-TORCHVISION = os.environ.get("KERAS_CNNS_TORCHVISION")
+from tests.weights import donors
 
 
 def pixels(*shape):
@@ -31,11 +23,18 @@ def logits(network, image):
     return {name: np.array(value) for name, value in keras.Model(network.input, heads)(image).items()}
 
 
-def assert_same(ours, theirs, name):
+def difference(ours, theirs):
+    """The largest of a logit, to the largest logit."""
     assert theirs.std() > 0.1
-    difference = np.abs(ours - theirs).max() / np.abs(theirs).max()
-    print(f"{name}: largest difference of a logit {difference:.1e} of the largest logit")
-    assert difference < 1e-4
+    found = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    assert found < 1e-4
+    return found
+
+
+def record(name, donor, found):
+    """Of differences by size."""
+    donors.record(name, donor, "largest difference of a logit to the largest logit", f"{max(found.values()):.1e}",
+                  ", ".join(f"{height}x{width}" for height, width in found))
 
 
 def random_donor(maker, size, **options):
@@ -76,42 +75,42 @@ def cases(rows, quick):
     return [pytest.param(*row, marks=() if row in quick else pytest.mark.slow) for row in rows]
 
 
-@pytest.mark.parametrize("name, size", cases(
-    [(name, size) for name in APPLICATIONS for size in ((75, 107), (96, 80), (128, 224))],
-    [(name, (75, 107)) for name in ("vgg16", "resnet50", "inception_v3", "densenet121", "mobilenet_v1_025")]))
-def test_keras_applications(name, size):
+@pytest.mark.parametrize("name", cases(
+    [(name,) for name in APPLICATIONS], [(name,) for name in (
+        "vgg16", "resnet50", "inception_v3", "densenet121", "mobilenet_v1_025")]))
+def test_keras_applications(name):
     maker, preprocessing, options = APPLICATIONS[name]
-    donor, network = random_donor(maker, size, **options), create_model(name, (*size, 3), num_classes=50)
-    report = weights.transfer(network, donor)
-    image = pixels(2, *size, 3)
-    assert_same(logits(network, image)["predictions"], np.array(donor(fed(network, image, **preprocessing))), name)
-    assert len(report.carried) == len(donor.weights) and not report.left_out and not report.kept
-    assert ["0.499 grey values" in note for note in report.notes] == [True] * (preprocessing is CAFFE)
+    found = {}
+    for size in ((75, 107), (96, 80), (128, 224)):
+        donor, network = random_donor(maker, size, **options), create_model(name, (*size, 3), num_classes=50)
+        report = weights.transfer(network, donor)
+        image = pixels(2, *size, 3)
+        found[size] = difference(logits(network, image)["predictions"],
+                                 np.array(donor(fed(network, image, **preprocessing))))
+        assert len(report.carried) == len(donor.weights) and not report.left_out and not report.kept
+        assert ["0.499 grey values" in note for note in report.notes] == [True] * (preprocessing is CAFFE)
+    record(name, "keras", found)
 
 
-@pytest.mark.skipif(not TORCHVISION, reason="no KERAS_CNNS_TORCHVISION")
+@donors.needs_torchvision
 @pytest.mark.parametrize("theirs, name", cases(
-    [("alexnet", "alexnet_owt"), *[(f"vgg{n}{bn}",) * 2 for n in (11, 13, 16, 19) for bn in ("", "_bn")],
-     ("googlenet", "googlenet_bn"), ("inception_v3", "inception_v3_aux"), ("resnet18",) * 2, ("resnet34",) * 2,
-     *[(f"resnet{n}", f"resnet{n}_v1_5") for n in (50, 101, 152)], ("resnext50_32x4d",) * 2, ("resnext101_64x4d",) * 2,
-     *[(f"densenet{n}",) * 2 for n in (121, 161, 169, 201)]],
+    [(family.maker, name) for name, family in names.STATE_DICTS.items() if name != "resnext101_32x4d"],
     [("googlenet", "googlenet_bn"), ("resnet18", "resnet18")]))
 def test_torchvision(theirs, name, tmp_path):
-    activate = pathlib.Path(TORCHVISION, "bin", "activate-torchvision")
-    script = pathlib.Path(__file__).with_name("torch_donors.py")
-    subprocess.run(["bash", "-c", '. "$0" && python "$1" "$2" "$3"', activate if activate.exists() else
-                    activate.with_name("activate"), script, theirs, tmp_path / "donor.npz"], check=True)
+    donors.run_torch("torch_donors.py", theirs, tmp_path / "donor.npz")
     with np.load(tmp_path / "donor.npz") as file:
         donor = dict(file)
     state = {key.removeprefix("state/"): donor.pop(key) for key in [*donor] if key.startswith("state/")}
-    network = create_model(name, donor["pixels"].shape[1:])
-    report = weights.transfer(network, state)
-    found = logits(network, donor.pop("pixels"))
-    assert_same(found["predictions"], donor.pop("logits"), name)
-    for aux, value in donor.items():
-        assert_same(found[aux], value, f"{name} {aux}")
-    assert not report.kept and not report.notes
-    assert {key[:5] for key in report.left_out} == ({"aux1.", "aux2."} if theirs == "googlenet" else set())
+    found = {}
+    for i in range(3):
+        image = donor.pop(f"pixels/{i}")
+        network = create_model(name, image.shape[1:])
+        report = weights.transfer(network, state)
+        ours = logits(network, image)
+        found[image.shape[1:3]] = max(difference(ours[key], donor[f"{key}/{i}"]) for key in ours)
+        assert not report.kept and not report.notes
+        assert {key[:5] for key in report.left_out} == ({"aux1.", "aux2."} if theirs == "googlenet" else set())
+    record(name, "torchvision", found)
     (tmp_path / "donor.npz").unlink()
 
 
@@ -198,8 +197,8 @@ def test_grey_and_more_channels_than_three():
     for network in (rgb, grey, more):
         assert not weights.transfer(network, donor).notes
     image = pixels(2, 64, 96, 5)
-    assert_same(logits(grey, image[..., :1])["predictions"], logits(rgb, image[..., [0, 0, 0]])["predictions"], "grey")
-    assert_same(logits(more, image)["predictions"], logits(rgb, image[..., :3])["predictions"], "five channels")
+    difference(logits(grey, image[..., :1])["predictions"], logits(rgb, image[..., [0, 0, 0]])["predictions"])
+    difference(logits(more, image)["predictions"], logits(rgb, image[..., :3])["predictions"])
     network = create_model("resnet18", (64, 96, 1), num_classes=5)
     assert "up to 10.965 grey values apart" in weights.transfer(network, resnet18()[1]).notes[0]
     with pytest.raises(InputError, match="2 input channels"):
@@ -235,4 +234,4 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path):
     weights.transfer(network, donor)
     network.save(tmp_path / "a.keras")
     again, image = keras.saving.load_model(tmp_path / "a.keras"), pixels(2, 64, 96, 3)
-    assert_same(logits(again, image)["predictions"], np.array(donor(fed(again, image, **HALF))), "loaded")
+    difference(logits(again, image)["predictions"], np.array(donor(fed(again, image, **HALF))))

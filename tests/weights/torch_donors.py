@@ -1,7 +1,7 @@
 """Writes what torchvision answers: python torch_donors.py MODEL OUT.npz, in an environment that has it.
 
-A network of random weights, its batch norms' statistics random too; pixels `[1, H, W, 3]`; logits, and those of an
-auxiliary classifier.
+A network of random weights, its batch norms' statistics random too; of each of three sizes pixels/i `[1, H, W, 3]`,
+predictions/i, the logits, and aux1/i, those of an auxiliary classifier.
 """
 
 import sys
@@ -11,7 +11,9 @@ import torch
 import torchvision
 
 MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-SIZES = {"alexnet": (224, 224), "inception_v3": (299, 299)}  # VGG: (224, 224); others: (64, 96)
+# Of AlexNet and VGG such as leave their fully connected layers as many cells.
+SIZES = {"alexnet": ((224, 224), (224, 240), (239, 229)), "inception_v3": ((299, 299), (299, 331), (320, 305))}
+VGG, OTHERS = ((224, 224), (224, 240), (251, 231)), ((64, 96), (75, 107), (96, 80))
 
 
 def randomise(network, generator):
@@ -33,14 +35,17 @@ def main(name, out):
     network = torchvision.models.get_model(name, weights=None, **released)
     randomise(network, generator)
     network.eval()
-    size = (224, 224) if name.startswith("vgg") else SIZES.get(name, (64, 96))
-    pixels = torch.rand((1, *size, 3), generator=generator) * 255
     answers = {}
-    if name == "inception_v3":  # which answers with it in training only
-        network.Mixed_6e.register_forward_hook(lambda *a: answers.update(aux1=network.AuxLogits(a[2]).numpy()))
-    logits = network(((pixels / 255 - MEAN) / DEVIATION).permute(0, 3, 1, 2))
-    np.savez(out, pixels=pixels.numpy(), logits=logits.numpy(), **answers,
-             **{f"state/{key}": value.numpy() for key, value in network.state_dict().items()})
+    for i, size in enumerate(VGG if name.startswith("vgg") else SIZES.get(name, OTHERS)):
+        if name == "inception_v3":  # which answers with it in training only
+            hook = network.Mixed_6e.register_forward_hook(
+                lambda *a: answers.update({f"aux1/{i}": network.AuxLogits(a[2]).numpy()}))
+        pixels = torch.rand((1, *size, 3), generator=generator) * 255
+        answers[f"pixels/{i}"] = pixels.numpy()
+        answers[f"predictions/{i}"] = network(((pixels / 255 - MEAN) / DEVIATION).permute(0, 3, 1, 2)).numpy()
+        if name == "inception_v3":
+            hook.remove()
+    np.savez(out, **answers, **{f"state/{key}": value.numpy() for key, value in network.state_dict().items()})
 
 
 main(*sys.argv[1:])

@@ -1,0 +1,65 @@
+"""Networks with the weights that others have trained."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_cnns import models
+from keras_cnns.models import info
+from keras_cnns.weights import carry, files, releases
+
+
+def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_policy=None, **options):
+    """Builds a network by name, with the weights that its authors or others released.
+
+    Args:
+      name: one of `list_models()`.
+      input_shape: `(height, width, channels)`; by default the paper's. Of one channel, the network sees grey what its
+        authors saw in colour; of four or more, the first three are R, G and B, the others count for nothing yet.
+      num_classes: by default the paper's; None leaves a classifier headless. If the weights are of another number of
+        classes, the layers of classes stay as they were made, to be trained.
+      weights: None; the name of a release (`model_info(name).weights`), such as "imagenet", whose file is fetched
+        (`releases.fetch`); the path of a file as its authors gave it (`files.SUFFIXES`); or the path of a
+        `.weights.h5` or `.keras` file of this network.
+      dtype_policy: of its layers, such as "mixed_float16"; by default Keras' global one. Answers are float32.
+      options: what the model's `build` takes besides.
+
+    Returns:
+      A `keras.Model`, float32 RGB pixels 0 to 255 in, which does with them what the donor's authors did.
+
+    Raises:
+      InputError: an unknown name or release, a file that is missing, damaged, or not of this network.
+    """
+    path = pathlib.Path(weights or "")
+    if weights is None or path.name.endswith((".keras", ".weights.h5")):
+        return models.create_model(name, input_shape, num_classes, weights, dtype_policy, **options)
+    models.module_of(name)  # before anything is fetched
+    file = path if path.suffix in files.SUFFIXES else releases.fetch(releases.find(name, weights))
+    donor = files.read(file)
+    network = _fed(carry.family(donor, name).fed, lambda: models.create_model(
+        name, input_shape, num_classes, None, dtype_policy, **options))
+    carry.transfer(network, donor, new_head=False if num_classes in (..., None) else None)
+    return network
+
+
+def _fed(fed, build):
+    """The network that `build` makes; if the donor's authors subtracted Caffe's mean, with that in "normalize". What is
+    divided by stays: the first kernel takes up the rest. Detectors have their authors' mean already."""
+    template = info.weightless(build) if fed.bgr else None
+    normalize = template and next((layer for layer in template.layers if layer.name == "normalize"), None)
+    if normalize is None:
+        return build()
+    config = normalize.get_config()
+    own = np.ravel(config["mean"]).tolist()
+    if len(own) == 1:  # grey
+        return build()
+    fresh = type(normalize).from_config({**config, "mean": [*fed.mean, *own[3:]]})
+    return keras.models.clone_model(template, clone_function=lambda layer: fresh if layer is normalize else
+                                    type(layer).from_config(layer.get_config()))
+
+
+def model_info(name):
+    """What is known of a model: `models.model_info`, and the names of its released weights."""
+    return models.model_info(name)._replace(weights=tuple(r.name for r in releases.RELEASES.get(name, ())))
+
