@@ -9,8 +9,8 @@ from keras_cnns.weights import zoo
 from keras_cnns.weights.releases import RELEASES
 
 COMMANDS = {  # that give a release's published figure, of a set in its authors' layout
-    "classification": "keras-cnns evaluate {model} --weights {release} --data folder:ILSVRC2012 --split val",
-    "detection": "keras-cnns evaluate {model} --weights {release} --data coco:PATH --split val2017",
+    "classification": ("keras-cnns evaluate {model} --weights {release} --data folder:ILSVRC2012 --split val",),
+    "detection": ("keras-cnns evaluate {model} --weights {release} --data coco:PATH --split val2017",),
 }
 
 
@@ -41,7 +41,7 @@ def card(name):
             f"  weights={release.name!r}: {release.metric} ({release.source}); licence {release.licence}",
             f"    {release.origin}" + (f", {release.digest}" if release.digest else ", no digest published"),
             f"    {_met(name, release)}",
-            f"    {COMMANDS[info.task].format(model=name, release=release.name)}"]
+            *(f"    {line.format(model=name, release=release.name)}" for line in COMMANDS.get(info.task, ()))]
     return "\n".join(lines)
 
 

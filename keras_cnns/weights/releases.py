@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import keras
 
+from keras_cnns.data import voc
 from keras_cnns.errors import InputError
 
 
@@ -24,7 +25,7 @@ class Release(NamedTuple):
     metric: str     # as published
     source: str     # of the metric
     licence: str
-    classes: str    # a key of `CLASSES`: the order of the answers
+    classes: str    # whose they are, and their order: of `class_names`
     resize: int | tuple | None = None  # a classifier's images: shorter side, or (height, width), before the middle is cut
 
     @property
@@ -43,6 +44,10 @@ def torchvision(file, metric, name="imagenet", resize=256, classes="imagenet"):
 
 def tv_imagenet(file, top1, top5, name="imagenet", resize=256):
     return torchvision(file, IMAGENET.format(top1, top5), name, resize)
+
+
+def tv_coco(file, metric, classes="coco"):
+    return torchvision(file, f"COCO val2017: {metric}", "coco", None, classes)
 
 
 def applications(file, md5, top1_error, top5_error, licence, size=224, folder=""):
@@ -123,7 +128,18 @@ RELEASES = {
     "mobilenet_v1_050": (mobilenet("5_0", 35.708, 14.376),),
     "mobilenet_v1_025": (mobilenet("2_5", 48.418, 24.208),),
     "faster_rcnn_resnet50_fpn": (
-        torchvision("fasterrcnn_resnet50_fpn_coco-258fb6c6", "COCO val2017: box AP 37.0", "coco", None, "coco"),),
+        tv_coco("fasterrcnn_resnet50_fpn_coco-258fb6c6", "box AP 37.0"),),
+    "mask_rcnn_resnet50_fpn": (
+        tv_coco("maskrcnn_resnet50_fpn_coco-bf2d0c1e", "box AP 37.9, mask AP 34.6"),),
+    "keypoint_rcnn_resnet50_fpn": (
+        tv_coco("keypointrcnn_resnet50_fpn_coco-fc266e95", "box AP 54.6, keypoint AP 65.0", "person"),),
+    "ssd300_vgg16": (tv_coco("ssd300_vgg16_coco-b556d3b4", "box AP 25.1"),),
+    **dict.fromkeys(("fcn_resnet50", "fcn_resnet50_aux"), (
+        tv_coco("fcn_resnet50_coco-1167a1af", "mean IoU 60.5, pixel accuracy 91.4, of VOC's classes", "voc_and_none"),)),
+    **{f"fcn{stride}s": (caffe(
+        f"{BERKELEY}fcn{stride}s-heavy-pascal.caffemodel", "", f"VOC2011 seg11valid: mean IoU {iou}",
+        "the authors' repository", "unrestricted", "voc_and_none", None, "voc"),)
+       for stride, iou in ((32, 63.6), (16, 65.0), (8, 65.5))},
 }
 
 
@@ -198,13 +214,13 @@ def _advice(release, folder=None):
 
 
 # Names of the categories, whose ids 1...90 leave gaps: no detector is taught those.
-COCO = {i: name for i, name in enumerate((
+COCO = [name or f"none {i}" for i, name in enumerate((
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,,stop sign,parking meter,"
     "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,,backpack,umbrella,,,handbag,tie,suitcase,frisbee,"
     "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,,wine glass,"
     "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
     "potted plant,bed,,dining table,,,toilet,,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
-    "refrigerator,,book,clock,vase,scissors,teddy bear,hair drier,toothbrush").split(","), 1)}
+    "refrigerator,,book,clock,vase,scissors,teddy bear,hair drier,toothbrush").split(","), 1)]
 
 
 @functools.cache
@@ -216,9 +232,8 @@ def _imagenet():
 
 def class_names(release):
     """What the answers are called, in order: of a classifier 0...K-1, of a detector 1...K."""
-    if release.classes == "imagenet":
-        return list(_imagenet()[1])
-    return [name or f"none {i}" for i, name in COCO.items()]
+    return {"imagenet": lambda: list(_imagenet()[1]), "coco": lambda: COCO, "person": lambda: COCO[:1],
+            "voc_and_none": lambda: ["background", *voc.CLASSES]}[release.classes]()
 
 
 def data_names(release):

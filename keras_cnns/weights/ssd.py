@@ -15,4 +15,5 @@ TORCH = {
     **{f"{source}_{ours}": f"head.{theirs}_head.module_list.{i}"
        for i, source in enumerate(SOURCES) for ours, theirs in (("cls", "classification"), ("reg", "regression"))}}
 STATE_DICTS = {"ssd300_vgg16": Family(
-    TORCH, Fed(ssd.MEAN, (1.0,) * 3), head=(), classifiers=tuple(f"{source}_cls" for source in SOURCES))}
+    TORCH, Fed(ssd.MEAN, (1.0,) * 3), head=(), maker="ssd300_vgg16",
+    classifiers=tuple(f"{source}_cls" for source in SOURCES))}

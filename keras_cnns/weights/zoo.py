@@ -17,8 +17,8 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
       name: one of `list_models()`.
       input_shape: `(height, width, channels)`; by default the paper's. Of one channel, the network sees grey what its
         authors saw in colour; of four or more, the first three are R, G and B, the others count for nothing yet.
-      num_classes: by default the paper's; None leaves a classifier headless. If the weights are of another number of
-        classes, the layers of classes stay as they were made, to be trained.
+      num_classes: by default the release's, or the paper's; None leaves a classifier headless. If the weights are of
+        another number of classes, the layers of classes stay as they were made, to be trained.
       weights: None; the name of a release (`model_info(name).weights`), such as "imagenet", whose file is fetched
         (`releases.fetch`); the path of a file as its authors gave it (`files.SUFFIXES`); or the path of a
         `.weights.h5` or `.keras` file of this network.
@@ -35,10 +35,14 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
     if weights is None or path.name.endswith((".keras", ".weights.h5")):
         return models.create_model(name, input_shape, num_classes, weights, dtype_policy, **options)
     models.module_of(name)  # before anything is fetched
-    file = path if path.suffix in files.SUFFIXES else releases.fetch(releases.find(name, weights))
-    donor = files.read(file)
+    chosen = num_classes
+    if path.suffix not in files.SUFFIXES:
+        release = releases.find(name, weights)
+        path = releases.fetch(release)
+        chosen = len(releases.class_names(release)) if num_classes is ... else num_classes
+    donor = files.read(path)
     network = _fed(carry.family(donor, name).fed, lambda: models.create_model(
-        name, input_shape, num_classes, None, dtype_policy, **options))
+        name, input_shape, chosen, None, dtype_policy, **options))
     carry.transfer(network, donor, new_head=False if num_classes in (..., None) else None)
     return network
 

@@ -27,7 +27,7 @@ def donor(tmp_path_factory):
             fan_in = np.prod(variable.shape[:2 if "_dw_" in variable.path else -1])
             variable.assign(rng.standard_normal(variable.shape, "float32") * (2 / fan_in) ** 0.5)
     last = model.get_layer("conv_preds").kernel
-    last.assign(20 * last)
+    last.assign(40 * last)
     folder = tmp_path_factory.mktemp("weights")
     model.save(folder / releases.RELEASES[NAME][0].file)
     with pytest.MonkeyPatch.context() as patch:
@@ -66,8 +66,10 @@ def test_of_real_pictures_the_donors_own_answers(donor, capsys):
     row = releases.RELEASES[NAME][0]
     samples, _, _ = named.classification(f"folder:{SAMPLES}", "train", releases.data_names(row))
     want = donor.predict(np.stack([by_pillow(s.source, row.resize, 224) for s in samples]) / 127.5 - 1, verbose=0)
-    found = classify.predict(create_model(NAME, weights="imagenet"), samples, progress=False, resize=row.resize)
-    assert np.abs(found - want).max() < 0.02 and want.max(1).mean() > 0.05
+    network = create_model(NAME, weights="imagenet")
+    found = classify.predict(network, samples, progress=False, resize=row.resize)
+    served = classify.predict(network, samples, progress=False)  # seen as a server does, a fraction of a pixel beside
+    assert np.abs(found - want).mean() < 0.5 * np.abs(served - want).mean()
     assert cli.main(["evaluate", NAME, "--weights", "imagenet", "--data", f"folder:{SAMPLES}", "--split", "train"]) == 0
     labels = np.array([s.label for s in samples])
     assert f"{(found.argmax(1) == labels).mean():.4f}" in capsys.readouterr().out
