@@ -12,18 +12,19 @@ def colour(label):
     return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.85, 1.0))
 
 
-def draw(image, boxes, labels, class_names=None, scores=None, ignored=None):
-    """Boxes and names on a copy of an image.
+def draw(image, boxes, labels, class_names=None, scores=None, ignored=None, masks=()):
+    """Boxes and names on a copy of an image, under a veil of colours where there are masks.
 
     Args:
       image: `[H, W, 3]`, 0 to 255. boxes: `[N, 4]` xyxy, its pixels. labels: `[N]`, 1...K.
       class_names: 1...K in order; numbers are written without. scores: `[N]`, 0 to 1, written beside.
-      ignored: `[N]`, drawn grey.
+      ignored: `[N]`, drawn grey. masks: `[N, H, W]`, 1 inside, as of `overlay`.
 
     Returns:
       a `PIL.Image`.
     """
-    picture = Image.fromarray(np.asarray(image).astype("uint8")).convert("RGB")
+    image = overlay(image, masks) if len(masks) else np.asarray(image).astype("uint8")
+    picture = Image.fromarray(image).convert("RGB")
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(10, min(picture.size) // 22))
     line = max(2, min(picture.size) // 150)
@@ -136,30 +137,46 @@ def curves(lines, title="", across="epoch", size=(720, 460)):
       lines: `{name: values}`, of any lengths; where a value is no number the line is broken.
       title: above. across: below the axis. size: `(width, height)`.
     """
-    lines = {name: np.asarray(values, float) for name, values in lines.items()}
-    known = [value for values in lines.values() for value in values[np.isfinite(values)]]
+    points = {name: list(enumerate(np.asarray(values, float), 1)) for name, values in lines.items()}
+    known = [value for line in points.values() for _, value in line if math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)
-    ticks = _ticks(low, high if high > low else low + 1.0)
-    epochs = [tick for tick in _ticks(1, max([2, *map(len, lines.values())])) if tick == int(tick) and tick >= 1]
+    longest = max([2, *map(len, points.values())])
+    epochs = [tick for tick in _ticks(1, longest) if tick == int(tick) and tick >= 1]
+    return _chart(points, (1, max(longest, *epochs)), epochs, _ticks(low, high if high > low else low + 1.0), title,
+                  across, size)
+
+
+def precision_recall(lines, title="", size=(720, 460)):
+    """Precision over recall, a line for each name: a `PIL.Image`.
+
+    Args:
+      lines: `{name: (recall, precision)}`, `[N]` each, 0 to 1, after each detection by falling score.
+    """
+    tenths = [round(i / 5, 1) for i in range(6)]
+    points = {name: list(zip(*(np.asarray(side, float) for side in line))) for name, line in lines.items()}
+    return _chart(points, (0.0, 1.0), tenths, tenths, title or "precision", "recall", size)
+
+
+def _chart(lines, span, below, beside, title, across, size):
+    """Lines of points `(x, y)` by name, with ticks below and beside; `span` is that of x, of y the outer ticks."""
     font, (width, height) = ImageFont.load_default(14), size
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     legend = max([pen.textlength(name, font=font) for name in lines], default=0) + 40
     left, top, right, bottom = 64, 36, width - legend, height - 48
-    last = max(2, *epochs, *map(len, lines.values()))
 
-    def place(epoch, value):
-        return (left + (epoch - 1) / (last - 1) * (right - left),
-                bottom - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (bottom - top))
+    def place(x, y):
+        return (left + (x - span[0]) / (span[1] - span[0]) * (right - left),
+                bottom - (y - beside[0]) / (beside[-1] - beside[0]) * (bottom - top))
 
-    for tick in ticks:
-        y = place(1, tick)[1]
+    for tick in beside:
+        y = place(span[0], tick)[1]
         pen.line([left, y, right, y], fill=(225, 225, 225))
         pen.text((left - 8, y), f"{tick:.6g}", anchor="rm", fill="black", font=font)
-    for epoch in epochs:
-        x = place(epoch, ticks[0])[0]
+    for tick in below:
+        x = place(tick, beside[0])[0]
         pen.line([x, bottom, x, bottom + 5], fill="black")
-        pen.text((x, bottom + 8), f"{epoch:.6g}", anchor="ma", fill="black", font=font)
+        pen.text((x, bottom + 8), f"{tick:.6g}", anchor="ma", fill="black", font=font)
     pen.line([left, top, left, bottom, right, bottom], fill="black")
     pen.text(((left + right) / 2, height - 6), across, anchor="mb", fill="black", font=font)
     pen.text(((left + right) / 2, 8), title, anchor="ma", fill="black", font=ImageFont.load_default(17))
@@ -168,8 +185,8 @@ def curves(lines, title="", across="epoch", size=(720, 460)):
         y = top + 20 * i + 8
         pen.line([right + 10, y, right + 28, y], fill=shade, width=3)
         pen.text((right + 34, y), name, anchor="lm", fill="black", font=font)
-    for shade, values in zip(shades, lines.values()):
-        points = [place(i, value) if math.isfinite(value) else None for i, value in enumerate(values, 1)]
+    for shade, line in zip(shades, lines.values()):
+        points = [place(x, y) if math.isfinite(y) else None for x, y in line]
         for one, other in zip(points, points[1:]):
             if one and other:
                 pen.line([*one, *other], fill=shade, width=2)

@@ -1,7 +1,8 @@
 import keras
 import numpy as np
 
-from keras_cnns.losses import BoxLoss, ClassLoss, CompetitiveLoss, ObjectnessLoss
+from keras_cnns.losses import (
+    BoxLoss, ClassLoss, CompetitiveLoss, HardNegativeClassLoss, KeypointLoss, MaskLoss, ObjectnessLoss)
 
 
 def rows(labels, offsets=0.0):
@@ -60,3 +61,76 @@ def test_the_competitive_loss_equals_equation_9_by_hand():
 def test_losses_survive_saving():
     loss = keras.losses.deserialize(keras.losses.serialize(BoxLoss(beta=0.25)))
     assert loss.beta == 0.25
+
+
+def hard_negatives_by_loop(targets, logits, ratio):
+    out = []
+    for image, scores in zip(targets, logits.astype("float64")):
+        objects, background = [], []
+        for row, score in zip(image, scores):
+            loss = np.log(np.exp(score).sum()) - score[max(int(row[4]), 0)]
+            if row[4] > 0:
+                objects.append(loss)
+            elif row[4] == 0:
+                background.append(loss)
+        hardest = sorted(background, reverse=True)[:ratio * len(objects)]
+        out.append((sum(objects) + sum(hardest)) / len(objects) if objects else 0.0)
+    return out
+
+
+def test_mining_of_hard_negatives_equals_a_loop():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(-1, 4, (5, 40)) * (rng.uniform(size=(5, 40)) < 0.3)
+    labels[1] = 0                        # no object
+    labels[2] = 1                        # nothing else
+    labels[3, 5:] = -1                   # fewer background rows than wanted
+    labels[3, :5] = 2, 2, 0, 0, 3
+    targets, logits = rows(labels), rng.normal(0, 3, (5, 40, 4)).astype("float32")
+    for ratio in (3, 1):
+        loss = HardNegativeClassLoss(ratio, reduction=None)(targets, logits)
+        np.testing.assert_allclose(loss, hard_negatives_by_loop(targets, logits, ratio), rtol=1e-4)
+    assert HardNegativeClassLoss.from_config(HardNegativeClassLoss(2).get_config()).ratio == 2
+
+
+def test_box_loss_of_objects_alone_by_hand():
+    offsets = np.zeros((1, 3, 4), "float32")
+    offsets[0, 0, :2] = 0.5, 3.0
+    loss = BoxLoss(of_objects=True, reduction=None)
+    np.testing.assert_allclose(loss(rows([[1, 0, 2]]), offsets), [(0.5 * 0.25 + 2.5) / 2])
+    assert float(loss(rows([[0, -1, 0]]), offsets)[0]) == 0
+
+
+def mask_loss_by_loop(targets, logits):
+    """Of each image the mean over objects of the mean over cells, numbers taken one by one."""
+    found = []
+    for image, rows_of in zip(logits, targets):
+        losses = []
+        for masks, row in zip(image, rows_of):
+            label, cells = int(row[-1]), row[:-1].reshape(masks.shape[:2])
+            if label > 0:
+                x = masks[..., label].astype("float64")
+                losses.append(np.mean(np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0) - x * cells))
+        found.append(np.mean(losses) if losses else 0.0)
+    return found
+
+
+def test_the_mask_loss_equals_a_loop_and_looks_at_the_true_class_only():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (3, 4, 5, 5, 3)).astype("float32")
+    targets = np.concatenate([rng.uniform(size=(3, 4, 25)), [[[1], [2], [0], [-1]], [[2], [2], [1], [1]],
+                                                             [[0], [-1], [0], [-1]]]], -1).astype("float32")
+    loss = np.array(MaskLoss(reduction=None)(targets, logits))
+    np.testing.assert_allclose(loss, mask_loss_by_loop(targets, logits), rtol=1e-5)
+    assert loss[2] == 0
+    others = logits.copy()
+    others[..., 0], others[0, 0, ..., 2], others[0, 2:] = 9, -7, 5  # background, another class, rows that do not count
+    np.testing.assert_allclose(MaskLoss(reduction=None)(targets, others)[0], loss[0], rtol=1e-6)
+
+
+def test_the_keypoint_loss_equals_a_loop():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (2, 3, 4, 4, 2)).astype("float32")
+    targets = np.float32([[[3, -1], [15, 0], [-1, -1]], [[-1, -1]] * 3])
+    want = [-np.log(np.exp(logits[0, i, p // 4, p % 4, j]) / np.exp(logits[0, i, ..., j]).sum())
+            for i, j, p in ((0, 0, 3), (1, 0, 15), (1, 1, 0))]
+    np.testing.assert_allclose(KeypointLoss(reduction=None)(targets, logits), [np.mean(want), 0], rtol=1e-5)

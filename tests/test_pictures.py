@@ -114,3 +114,20 @@ def test_curves_of_nothing_much_can_be_drawn():
     shade = (broken == [int(0.75 * c) for c in pictures.colour(1)]).all(-1)[36:, :600]
     columns = np.flatnonzero(shade.any(0))
     assert np.diff(columns).max() > 200
+
+
+def test_masks_are_veiled_under_their_boxes():
+    image = np.full((80, 120, 3), 100, "uint8")
+    masks = np.zeros((1, 80, 120), "uint8")
+    masks[0, 30:60, 20:50] = 1
+    picture = np.array(pictures.draw(image, [[10, 20, 60, 70]], [2], masks=masks), int)
+    np.testing.assert_allclose(picture[45, 30], (100 + np.array(pictures.colour(1))) / 2, atol=1)
+    assert (picture[75, 100] == 100).all() and (picture[69, 30] == pictures.colour(2)).all() and image.max() == 100
+
+
+def test_precision_over_recall_falls_where_its_numbers_do():
+    recall = np.linspace(0, 1, 50)
+    picture = np.array(pictures.precision_recall({"cat": (recall, 1 - 0.8 * recall)}, "AP"), int)
+    y, x = np.nonzero((picture == [int(0.75 * c) for c in pictures.colour(1)]).all(-1)[:, :600])
+    assert y[x < 150].mean() < y[x > 400].mean() and np.ptp(x) > 400
+    assert pictures.precision_recall({}).size == (720, 460)

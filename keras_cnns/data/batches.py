@@ -46,7 +46,7 @@ def bucketed(samples, sizes):
 
 
 def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.letterboxed_or_mirrored, colour=None,
-             change=None, mix=None, pairs=(), keep="visible", worker=0, workers=1, remainder="drop"):
+             change=None, mix=None, pairs=(), keep="visible", worker=0, workers=1, remainder="drop", crop=None):
     """The training input of a network, from any step on.
 
     Every epoch is a new order of the samples, every place in it a new chance of augmentation; both follow from
@@ -61,16 +61,18 @@ def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.
       mix: function of (batch, as it is returned; seed) to what is returned instead, for `augment.mixup` and `cutmix`.
       pairs, keep: as of `views.render`.
       worker, workers, remainder: as of `epoch`.
+      crop: cells to a side of what masks are cut to, around their boxes (`ops.masks.window`): masks of a whole canvas
+        for each of a hundred objects are a hundred images. None leaves them whole.
 
     Returns:
       `tf.data.Dataset` of dicts: image `[batch, H, W, 3]` float32; boxes `[batch, G, 4]` in its pixels; labels
       `[batch, G]` int32, 0 in rows of padding, -1 where ground truth is to be ignored; G is the same throughout. And,
-      where the samples have them, masks `[batch, G, H, W]`, keypoints `[batch, G, J, 3]`, segmentation
-      `[batch, H, W]`, label `[batch]`, present `[batch, K]`.
+      where the samples have them, masks `[batch, G, H, W]` or `[batch, G, crop, crop]`, keypoints `[batch, G, J, 3]`,
+      segmentation `[batch, H, W]`, label `[batch]`, present `[batch, K]`.
     """
     items = places(len(samples), batch, epochs, seed, first_step, worker, workers, remainder)
     read = data_samples.reader(samples, most_objects(samples))
-    return batched(items, read, image_size, batch, seed, view, colour, change, mix, pairs, keep)
+    return batched(items, read, image_size, batch, seed, view, colour, change, mix, pairs, keep, crop)
 
 
 def places(count, batch, epochs, seed, first_step=0, worker=0, workers=1, remainder="drop"):
@@ -132,7 +134,7 @@ def most_objects(samples):
 
 
 def batched(items, read, image_size, batch, seed, view=views.letterboxed_or_mirrored, colour=None, change=None,
-            mix=None, pairs=(), keep="visible"):
+            mix=None, pairs=(), keep="visible", crop=None):
     """Batches of rendered elements; arguments and result as of `training`.
 
     Args:
@@ -148,11 +150,15 @@ def batched(items, read, image_size, batch, seed, view=views.letterboxed_or_mirr
         painted = colour and (lambda pixels: colour(pixels, views.another_seed(chance, 9)))  # dice of its own
         element, scale, shift = views.look({**element, "image": image}, window, canvas, mirrored, colour=painted)
         if change:
-            element = views.move(element, scale, shift, canvas, pairs, keep)
+            element = views.move(views.with_all_masks(element), scale, shift, canvas, pairs, keep)
             element = change(element, views.another_seed(chance, 8))
             scale, shift = tf.ones([2]), tf.zeros([2])
+        if crop:
+            boxes = {"boxes": element["boxes"][:tf.shape(element["masks"])[0]]}
+            boxes = views.move(boxes, scale, shift, canvas)["boxes"]
+            element["masks"] = views.cut_out(element["masks"], boxes, crop)
         element = {key: value for key, value in element.items() if key not in ("name", "image_id")}
-        return element, scale, shift, chance
+        return views.with_all_masks(element), scale, shift, chance
 
     def finish(elements, scale, shift, chance):  # of a batch at once, since many small ops an image take their time
         elements = views.move(elements, scale, shift, tf.shape(elements["image"])[1:3], pairs, keep)
@@ -183,3 +189,23 @@ def canvases(samples, image_size, batch):
 
     elements = data_samples.dataset(samples).map(prepare, tf.data.AUTOTUNE, deterministic=True)
     return one_thread_an_op(elements.batch(batch).prefetch(2))
+
+
+def with_targets(elements, encode, names):
+    """What `fit` takes of a single-shot detector: `(image, {name: targets})`, the same targets under each name.
+
+    Args:
+      elements: batches as `training` gives them.
+      encode: of boxes `[G, 4]` and labels `[G]`, NumPy, to an array float32 of one shape for all images.
+    """
+    shape = encode(np.zeros((1, 4), "float32"), np.zeros(1, "int32")).shape
+
+    def of_batch(boxes, labels):
+        return np.stack([encode(*truth) for truth in zip(boxes, labels)])
+
+    def prepare(batch):
+        targets = tf.numpy_function(of_batch, [batch["boxes"], batch["labels"]], tf.float32)
+        targets.set_shape((batch["boxes"].shape[0], *shape))
+        return batch["image"], dict.fromkeys(names, targets)
+
+    return elements.map(prepare, tf.data.AUTOTUNE, deterministic=True).prefetch(2)

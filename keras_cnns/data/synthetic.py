@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
 
 from keras_cnns.data import samples as data_samples
 from keras_cnns.data import voc
@@ -22,14 +23,19 @@ COVERED = 0.4       # and so does less of it than this in sight
 OVERSAMPLING = 3    # shapes are drawn this much larger, then averaged down
 
 
-def samples(count=64, seed=0, first=0):
-    """Pictures `first ... first + count - 1` of a seed as `data.samples.Sample`, JPEG bytes in memory."""
-    return [_sample(seed, i) for i in range(first, first + count)]
+def samples(count=64, seed=0, first=0, masks=False):
+    """Pictures `first ... first + count - 1` of a seed as `data.samples.Sample`, JPEG bytes in memory.
+
+    Args:
+      masks: also what can be seen of each object.
+    """
+    drawn = [_sample(seed, i) for i in range(first, first + count)]
+    return drawn if masks else [sample._replace(masks=None) for sample in drawn]
 
 
-def detection(count=64, seed=0, first=0):
-    """The same as an unbatched `tf.data.Dataset` of dicts: image, image_id, boxes, labels, ignored."""
-    return data_samples.dataset(samples(count, seed, first))
+def detection(count=64, seed=0, first=0, masks=False):
+    """The same as an unbatched `tf.data.Dataset` of dicts: image, image_id, boxes, labels, ignored, and maybe masks."""
+    return data_samples.dataset(samples(count, seed, first, masks))
 
 
 def write_voc(root, train=400, val=100, seed=0, year="2012"):
@@ -79,6 +85,7 @@ def _pack(image_id, canvas, things):
         (share < COVERED) | (sides < SMALL),
         {"truncated": [int(t["inside"] < 0.99 * t["whole"]) for t in things],
          "occluded": [int(t["seen"].sum() < 0.99 * t["inside"]) for t in things]},
+        [coco_mask.encode(np.asfortranarray(t["seen"], "uint8")) for t in things],
         about={"source/database": "keras_cnns synthetic", "source/annotation": "exact", "source/image": "drawn"})
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cnns.data import images
+from keras_cnns.ops import masks as mask_ops
 
 IGNORED = 255  # a pixel of a segmentation that counts neither way
 OBJECTS = ("boxes", "labels", "ignored", "masks", "keypoints")  # keys whose rows are objects
@@ -173,7 +174,7 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
       Everything else in the element passes through.
     """
     element, scale, shift = look(element, window, canvas, mirrored, padding)
-    return move(element, scale, shift, canvas, pairs, keep)
+    return move(with_all_masks(element), scale, shift, canvas, pairs, keep)
 
 
 def look(element, window, canvas, mirrored=False, padding=images.PADDING, colour=None):
@@ -184,7 +185,7 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING, colour
       The others as of `render`.
 
     Returns:
-      the element with its image, masks and segmentation on the canvas, and whither an image's `(x, y)` goes:
+      the element with its image, masks (as many as were given) and segmentation on the canvas, and whither an image's `(x, y)` goes:
       `(x, y) * scale + shift`, float32 `[2]` each, exactly as the pixels were resized. Mirrored, x has a negative scale.
     """
     image = element["image"]
@@ -221,12 +222,8 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING, colour
         nothing = tf.zeros(tf.concat([canvas, [0]], 0), tf.uint8)
         masks = tf.cond(tf.size(masks) > 0, lambda: numbers(masks, 0), lambda: nothing)
         out["masks"] = tf.transpose(masks, (2, 0, 1))
-        if "labels" in element:  # rows of padding, which need not be resized
-            missing = tf.shape(element["labels"])[0] - tf.shape(out["masks"])[0]
-            out["masks"] = tf.pad(out["masks"], [[0, missing], [0, 0], [0, 0]])
     if static:
-        rows = element["labels"].shape[0] if "labels" in element else None
-        for key, shape in (("image", (*static, 3)), ("segmentation", static), ("masks", (rows, *static))):
+        for key, shape in (("image", (*static, 3)), ("segmentation", static), ("masks", (None, *static))):
             if key in out:
                 out[key] = tf.ensure_shape(out[key], shape)
     scale = tf.cast(rect[2:] - rect[:2], tf.float32) / tf.cast(shown[2:] - shown[:2], tf.float32)
@@ -268,6 +265,30 @@ def move(element, scale, shift, canvas, pairs=(), keep="visible"):
         out["boxes"] = tf.concat(shown, -1)
         out = with_padding(out, stays)
     return out
+
+
+def with_all_masks(element):
+    """The element with as many masks, empty ones, as there are labels: readers give none of rows of padding."""
+    if not {"masks", "labels"} <= element.keys():
+        return element
+    masks, labels = element["masks"], element["labels"]
+    missing = tf.shape(labels)[0] - tf.shape(masks)[0]
+    masks = tf.pad(masks, [[0, missing], [0, 0], [0, 0]])
+    return {**element, "masks": tf.ensure_shape(masks, (labels.shape[0], *masks.shape[1:]))}
+
+
+def cut_out(masks, boxes, size):
+    """Masks of a canvas as crops around their boxes: `[G, H, W], [G, 4] -> [G, size, size]`, uint8.
+
+    The pixels that `ops.masks.window` tells, 0 beside the canvas.
+    """
+    start, step = mask_ops.window(boxes, size)
+    cells = tf.cast(start[:, None] + step[:, None] * tf.range(float(size))[:, None], tf.int32)  # [G, size, 2]
+    limits = tf.shape(masks)[:0:-1]  # x, y
+    inside = tf.cast((cells >= 0) & (cells < limits), tf.uint8)
+    cells = tf.clip_by_value(cells, 0, limits - 1)
+    crops = tf.gather(tf.gather(masks, cells[..., 1], axis=1, batch_dims=1), cells[..., 0], axis=2, batch_dims=1)
+    return crops * inside[:, :, None, 1] * inside[:, None, :, 0]
 
 
 def with_padding(element, stays):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_cnns.data import images
 from keras_cnns.errors import InputError
+from keras_cnns.ops import masks
 
 POINT = tf.TensorSpec([2])
 
@@ -67,14 +68,17 @@ def _detector(model):
         found = model(canvas, training=False)
         factor = tf.concat([scale, scale], -1)[..., None, :]
         limit = tf.concat([sides, sides], -1)[..., None, ::-1]  # x before y
-        boxes = tf.minimum(found["boxes"] / factor, limit)
+        whole = found["boxes"] / factor
+        boxes = tf.minimum(whole, limit)
+        found = with_joints(found, whole) | {"boxes": boxes}
+        if "masks" in found:
+            found["masks"] = masks.cut(found["masks"], whole, boxes)
         # What lies in the margin beside the image is none of it: such rows go to the end and are emptied.
         real = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], -1) >= 1.0  # pixel
         order = tf.argsort(tf.cast(~real, tf.int32), axis=-1, stable=True)
         real = tf.gather(real, order, batch_dims=1)
-        kept = {"boxes": boxes, "scores": found["scores"], "labels": found["labels"]}
-        kept = {key: tf.gather(value, order, batch_dims=1) for key, value in kept.items()}
-        kept = {key: tf.where(real[..., None] if key == "boxes" else real, value, tf.zeros_like(value))
+        kept = {key: tf.gather(found[key], order, batch_dims=1) for key in found if key != "count"}
+        kept = {key: tf.where(real[(..., *[None] * (value.shape.rank - 2))], value, tf.zeros_like(value))
                 for key, value in kept.items()}
         kept["count"] = tf.reduce_sum(tf.cast(real, tf.int32), -1)
         return detections(kept, sides[..., :1], sides[..., 1:])
@@ -82,18 +86,41 @@ def _detector(model):
     def difference(want, got):  # of scores, best to worst: boxes of equal ones may change places
         return np.abs(np.sort(got["detection_scores"]) - np.sort(want["detection_scores"])).max()
 
-    return Kind(model, lambda canvas: detections(model(canvas, training=False), float(height), float(width)),
-                difference, prepare, (tf.TensorSpec(shape), POINT, POINT), answer)
+    def canvas_answer(canvas):
+        found = model(canvas, training=False)
+        return detections(with_joints(found, found["boxes"]), float(height), float(width))
+
+    return Kind(model, canvas_answer, difference, prepare, (tf.TensorSpec(shape), POINT, POINT), answer)
+
+
+def with_joints(found, boxes):
+    """A detector's answer with keypoints `[B, N, J, 3]` (x, y, a logit) for heat maps: the middle of the hottest cell."""
+    if "heatmaps" not in found:
+        return dict(found)
+    size, joints = found["heatmaps"].shape[3:]
+    hot = tf.reshape(found["heatmaps"], (-1, found["heatmaps"].shape[1], size * size, joints))
+    best = tf.argmax(hot, 2, tf.int32)
+    cell = tf.cast(tf.stack([best % size, best // size], -1), tf.float32) + 0.5
+    place = boxes[..., None, :2] + cell * ((boxes[..., 2:] - boxes[..., :2]) / size)[..., None, :]
+    found = {key: value for key, value in found.items() if key != "heatmaps"}
+    return found | {"keypoints": tf.concat([place, tf.reduce_max(hot, 2)[..., None]], -1)}
 
 
 def detections(found, height, width):
     """A detector's answer, boxes in pixels, under the served names, boxes in 0...1 of `height` and `width`."""
     x1, y1, x2, y2 = tf.unstack(found["boxes"], axis=-1)
     boxes = tf.stack([y1 / height, x1 / width, y2 / height, x2 / width], -1)
-    return {"detection_boxes": tf.minimum(boxes, 1.0),
-            "detection_scores": found["scores"],
-            "detection_classes": tf.cast(found["labels"], tf.float32),
-            "num_detections": tf.cast(found["count"], tf.float32)}
+    answer = {"detection_boxes": tf.minimum(boxes, 1.0),
+              "detection_scores": found["scores"],
+              "detection_classes": tf.cast(found["labels"], tf.float32),
+              "num_detections": tf.cast(found["count"], tf.float32)}
+    if "masks" in found:
+        answer["detection_masks"] = found["masks"]
+    if "keypoints" in found:
+        x, y, score = tf.unstack(found["keypoints"], axis=-1)
+        sides = tf.convert_to_tensor(height)[..., None], tf.convert_to_tensor(width)[..., None]
+        answer |= {"detection_keypoints": tf.stack([y / sides[0], x / sides[1]], -1), "detection_keypoint_scores": score}
+    return answer
 
 
 def _classifier(model):

@@ -25,7 +25,9 @@ def saved_model(model, directory, labels=None):
     object-detection exports, all float32:
       detection_boxes `[B, N, 4]`, (ymin, xmin, ymax, xmax) in 0...1 of each original image;
       detection_scores `[B, N]`, best first; detection_classes `[B, N]`, 1...K, 0 in the padding;
-      num_detections `[B]`.
+      num_detections `[B]`; where it finds them, detection_masks `[B, N, 28, 28]`, probabilities 0 to 1 over each box;
+      or detection_keypoints `[B, N, J, 2]`, (y, x) in 0...1 of the image, and detection_keypoint_scores `[B, N, J]`,
+      logits.
 
     A classifier is shown the middle (`data.images.central`; an image of exactly the network's size goes in as it is)
     and answers, its auxiliary heads left away:

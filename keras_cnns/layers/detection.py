@@ -1,14 +1,16 @@
-"""Layers between a detector's predictions and its boxes: proposals, targets, detections.
+"""Layers between a detector's predictions and its boxes: anchors, proposals, targets, detections.
 
 None of them has weights, so a graph may make them anew with other numbers (2000 proposals to train, 300 to
-test). All compute in float32 whatever the policy: pixels would lose digits in half precision. `levels` is the
-row `(stride, anchor sizes)` of each feature map, finest first; `image_size` is `(height, width)`, pixels.
+test). All compute in float32 whatever the policy: pixels would lose digits in half precision. Where a layer is
+called with the image, it only looks at its size, which need not be known before.
 """
 
+import numpy as np
 from keras import layers, ops, random, saving
 
 from keras_cnns.ops import anchors as anchor_ops
 from keras_cnns.ops import boxes as box_ops
+from keras_cnns.ops import default_boxes as default_box_ops
 from keras_cnns.ops import gather
 from keras_cnns.ops import nms as nms_ops
 from keras_cnns.ops import targets as target_ops
@@ -43,6 +45,58 @@ class _Sampling(_Float32):
 
 
 @register
+class PadToStride(_Float32):
+    """Adds a margin right and below, up to whole cells: `[B, H, W, C] -> [B, H', W', C]`.
+
+    Args:
+      stride: pixels to a cell of the coarsest map that is convolved.
+      values: of the margin, a number a channel: with the mean that the network subtracts, the margin is 0 behind it.
+    """
+
+    def __init__(self, stride, values, **kwargs):
+        super().__init__(dict(stride=stride, values=values), **kwargs)
+        self.stride, self.values = stride, values
+
+    def call(self, image):
+        height, width = ops.shape(image)[1:3]
+        below, right = -height % self.stride, -width % self.stride
+        if isinstance(below, int) and isinstance(right, int) and below == right == 0:
+            return image
+        image = ops.pad(image, ((0, 0), (0, below), (0, right), (0, 0)))
+        inside = (ops.arange(height + below) < height)[:, None] & (ops.arange(width + right) < width)
+        return ops.where(inside[..., None], image, ops.convert_to_tensor(self.values, image.dtype))
+
+
+@register
+class Anchors(_Float32):
+    """The anchors of each feature map. Faster R-CNN, section 3.1.1; a size a level, FPN, section 4.1.
+
+    They stand at the corner of each cell. That is what the cell looks at where strided layers are padded on both
+    sides (ResNet); where they are not (VGG), it is the cell's centre, half a stride on, and `references` say so. From
+    cell to cell it is as many whole pixels as go into the padded image: 61 from 13 cells to 800 pixels, as torchvision
+    has it, for a stride of 64.
+
+    Args:
+      references: a list a map, finest first, of the boxes `[n, 4]` about one cell, as `ops.anchors` gives them.
+      stride: of the coarsest map of the backbone, to which images are padded.
+    """
+
+    def __init__(self, references, stride, **kwargs):
+        references = [np.array(boxes, "float32").tolist() for boxes in references]
+        super().__init__(dict(references=references, stride=stride), **kwargs)
+        self.references, self.stride = references, stride
+
+    def call(self, image, maps):
+        """`[B, H, W, C], [[B, H_l, W_l, C_l], ...] -> [[A_l, 4], ...]`."""
+        sides = [-(-side // self.stride) * self.stride for side in ops.shape(image)[1:3]]
+        grids = []
+        for reference, cells in zip(self.references, (ops.shape(m)[1:3] for m in maps)):
+            steps = [side // n for side, n in zip(sides, cells)]
+            grids.append(anchor_ops.grid(reference, cells, steps))
+        return grids
+
+
+@register
 class Proposals(_Float32):
     """The best anchors after regression and NMS. Faster R-CNN, section 3.3; by level, FPN, section 4.1.
 
@@ -51,45 +105,46 @@ class Proposals(_Float32):
       iou_threshold: of the NMS, which runs within each level. min_size: narrower boxes are dropped, pixels.
     """
 
-    def __init__(self, levels, ratios, image_size, top_n=300, pre_nms=1000, iou_threshold=0.7, min_size=1e-3,
-                 **kwargs):
-        super().__init__(dict(levels=levels, ratios=ratios, image_size=image_size, top_n=top_n, pre_nms=pre_nms,
-                              iou_threshold=iou_threshold, min_size=min_size), **kwargs)
-        self.grids = anchor_ops.pyramid(image_size, levels, ratios)
-        self.image_size, self.top_n, self.pre_nms = image_size, top_n, pre_nms
-        self.iou_threshold, self.min_size = iou_threshold, min_size
+    def __init__(self, top_n=300, pre_nms=1000, iou_threshold=0.7, min_size=1e-3, **kwargs):
+        super().__init__(dict(top_n=top_n, pre_nms=pre_nms, iou_threshold=iou_threshold, min_size=min_size), **kwargs)
+        self.top_n, self.pre_nms, self.iou_threshold, self.min_size = top_n, pre_nms, iou_threshold, min_size
 
-    def call(self, logits, offsets):
-        """`[B, A], [B, A, 4] -> [B, top_n, 4]`, best first, padded with rows of zeros; no gradient."""
+    def call(self, logits, offsets, anchors, image):
+        """`[B, A], [B, A, 4], [[A_l, 4], ...], [B, H, W, C] -> [B, top_n, 4]`, best first; no gradient.
+
+        Padded with rows of zeros. Boxes are cut to the image.
+        """
         candidates, start = [], 0
-        for level, anchors in enumerate(self.grids):
-            n = len(anchors)
-            score, index = ops.top_k(logits[:, start:start + n], min(self.pre_nms, n))
-            chosen = gather.rows(offsets[:, start:start + n], index)
-            boxes = box_ops.decode(chosen, ops.take(ops.convert_to_tensor(anchors), index, axis=0))
-            candidates.append((box_ops.clip(boxes, *self.image_size), ops.sigmoid(score), level))
+        for grid in anchors:
+            n = ops.shape(grid)[0]
+            k = min(self.pre_nms, n) if isinstance(n, int) else ops.minimum(self.pre_nms, n)
+            score, index = ops.top_k(logits[:, start:start + n], k)
+            boxes = box_ops.decode(gather.rows(offsets[:, start:start + n], index), ops.take(grid, index, axis=0))
+            boxes = box_ops.clip(boxes, *ops.shape(image)[1:3])
+            wide = ops.min(boxes[..., 2:] - boxes[..., :2], -1) >= self.min_size
+            score = ops.where(wide, ops.sigmoid(score), -1.0)
+            index, real = nms_ops.nms(boxes, score, self.top_n, self.iou_threshold, score_threshold=-1.0)
+            candidates.append((ops.where(real, gather.rows(score, index), -1.0),
+                               ops.where(real[..., None], gather.rows(boxes, index), 0.0)))
             start += n
-        boxes = ops.concatenate([b for b, _, _ in candidates], 1)
-        scores = ops.concatenate([s for _, s, _ in candidates], 1)
-        # Each level has a place of its own, so that one pass of NMS serves all.
-        apart = ops.concatenate([b + level * (max(self.image_size) + 1.0) for b, _, level in candidates], 1)
-        wide = ops.min(boxes[..., 2:] - boxes[..., :2], -1) >= self.min_size
-        index, real = nms_ops.nms(apart, ops.where(wide, scores, 0.0), self.top_n, self.iou_threshold)
-        return ops.stop_gradient(ops.where(real[..., None], gather.rows(boxes, index), 0.0))
+        scores, boxes = (ops.concatenate(parts, 1) for parts in zip(*candidates))
+        return ops.stop_gradient(gather.rows(boxes, ops.top_k(scores, self.top_n)[1]))
 
 
 @register
 class AnchorTargets(_Sampling):
     """RPN targets: 256 sampled anchors, at most half of them objects. Faster R-CNN, sections 3.1.2 and 3.1.3."""
 
-    def __init__(self, levels, ratios, image_size, size=256, **kwargs):
-        super().__init__(dict(levels=levels, ratios=ratios, image_size=image_size, size=size), **kwargs)
-        self.grids = anchor_ops.pyramid(image_size, levels, ratios)
+    def __init__(self, size=256, **kwargs):
+        super().__init__(dict(size=size), **kwargs)
         self.size = size
 
-    def call(self, boxes, labels):
-        """`[B, G, 4], [B, G] -> target rows [B, A, 5]`, label 1 object, 0 background, -1 not sampled or ignored."""
-        anchors = ops.concatenate([ops.convert_to_tensor(g) for g in self.grids])[None]
+    def call(self, anchors, boxes, labels):
+        """`[[A_l, 4], ...], [B, G, 4], [B, G] ->` target rows `[B, A, 5]`.
+
+        Label 1 is an object, 0 background, -1 not sampled or ignored.
+        """
+        anchors = ops.concatenate(anchors)[None]
         matched, label = target_ops.match(anchors, boxes, labels, 0.7, 0.3, keep_best=True)  # section 3.1.2
         label = target_ops.keep_sampled(ops.minimum(label, 1), self.size, 0.5, self.seed_generator)
         return ops.stop_gradient(target_ops.rows(matched, label, anchors))
@@ -108,19 +163,21 @@ class SampleRoIs(_Sampling):
         self.size, self.variances = size, variances
 
     def call(self, proposals, boxes, labels):
-        """`[B, R, 4], [B, G, 4], [B, G] -> rois [B, size, 4], targets [B, size, 5]`.
+        """`[B, R, 4], [B, G, 4], [B, G] -> rois [B, size, 4], targets [B, size, 5], matched [B, size]`.
 
-        Rows are filled up, where an image ran out, with one-pixel regions of label -1.
+        `matched` is the number of each region's ground truth. Rows are filled up, where an image ran out, with
+        one-pixel regions of label -1.
         """
         labels = ops.cast(labels, "int32")
         regions = ops.concatenate([proposals, ops.where((labels > 0)[..., None], boxes, 0.0)], axis=1)
-        matched, label = target_ops.match(regions, boxes, labels, 0.5, 0.5)
+        matched, label = target_ops.match_index(regions, boxes, labels, 0.5, 0.5)
         label = ops.where(box_ops.area(regions) > 0, label, -1)
         index, real = target_ops.sample(label, self.size, 0.25, self.seed_generator)
         label = ops.where(real, gather.rows(label, index), -1)
         rois = ops.where(real[..., None], gather.rows(regions, index), ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
-        targets = target_ops.rows(gather.rows(matched, index), label, rois, self.variances)
-        return ops.stop_gradient(rois), ops.stop_gradient(targets)
+        matched = gather.rows(matched, index)
+        targets = target_ops.rows(gather.rows(boxes, matched), label, rois, self.variances)
+        return ops.stop_gradient(rois), ops.stop_gradient(targets), matched
 
 
 @register
@@ -129,20 +186,52 @@ class DecodeDetections(_Float32):
 
     Args:
       score_threshold: detections of this score or less are dropped. max_detections: rows of the output, N.
+      min_size: narrower boxes are dropped, pixels.
     """
 
-    def __init__(self, image_size, score_threshold=0.05, iou_threshold=0.3, max_detections=100,
+    def __init__(self, score_threshold=0.05, iou_threshold=0.3, max_detections=100, variances=(0.1, 0.1, 0.2, 0.2),
+                 min_size=1e-2, **kwargs):
+        super().__init__(dict(score_threshold=score_threshold, iou_threshold=iou_threshold, variances=variances,
+                              max_detections=max_detections, min_size=min_size), **kwargs)
+        self.score_threshold, self.iou_threshold, self.variances = score_threshold, iou_threshold, variances
+        self.max_detections, self.min_size = max_detections, min_size
+
+    def call(self, logits, offsets, rois, image):
+        """`[B, R, K+1], [B, R, K, 4], [B, R, 4], [B, H, W, C] ->` dict of boxes, scores, labels, count."""
+        boxes = box_ops.decode(offsets, rois[:, :, None, :], self.variances)
+        boxes = box_ops.clip(boxes, *ops.shape(image)[1:3])
+        real = box_ops.area(rois)[..., None] > 0  # rows of padding are never objects
+        wide = ops.min(boxes[..., 2:] - boxes[..., :2], -1) >= self.min_size
+        scores = ops.where(real & wide, ops.softmax(logits)[..., 1:], 0.0)
+        return nms_ops.class_nms(boxes, scores, self.max_detections, self.iou_threshold, self.score_threshold)
+
+
+@register
+class DecodeDefaultBoxes(_Float32):
+    """Class logits and offsets of default boxes to final boxes, by NMS within each class. SSD, section 3.7.
+
+    Args:
+      maps: as of `ops.default_boxes.pyramid`. pre_nms: of each class this many of the highest score enter NMS. The
+        others as of `DecodeDetections`.
+    """
+
+    def __init__(self, maps, image_size, score_threshold=0.01, iou_threshold=0.45, max_detections=200, pre_nms=400,
                  variances=(0.1, 0.1, 0.2, 0.2), **kwargs):
-        super().__init__(dict(image_size=image_size, score_threshold=score_threshold, iou_threshold=iou_threshold,
-                              max_detections=max_detections, variances=variances), **kwargs)
-        self.image_size, self.variances = image_size, variances
+        super().__init__(dict(maps=maps, image_size=image_size, score_threshold=score_threshold, pre_nms=pre_nms,
+                              iou_threshold=iou_threshold, max_detections=max_detections, variances=variances),
+                         **kwargs)
+        self.anchors = default_box_ops.pyramid(maps, image_size)
+        self.image_size, self.variances, self.pre_nms = image_size, variances, pre_nms
         self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
         self.max_detections = max_detections
 
-    def call(self, logits, offsets, rois):
-        """`[B, R, K+1], [B, R, K, 4], [B, R, 4] ->` dict of boxes, scores, labels, count."""
-        real = box_ops.area(rois) > 0  # rows of padding are never objects
-        scores = ops.where(real[..., None], ops.softmax(logits)[..., 1:], 0.0)
-        boxes = box_ops.decode(offsets, rois[:, :, None, :], self.variances)
-        boxes = box_ops.clip(boxes, *self.image_size)
-        return nms_ops.class_nms(boxes, scores, self.max_detections, self.iou_threshold, self.score_threshold)
+    def call(self, logits, offsets):
+        """`[B, A, K+1], [B, A, 4] ->` dict of boxes, scores, labels, count."""
+        boxes = box_ops.clip(box_ops.decode(offsets, ops.convert_to_tensor(self.anchors), self.variances),
+                             *self.image_size)
+        scores = ops.transpose(ops.softmax(logits)[..., 1:], (0, 2, 1))
+        classes, n = scores.shape[1], min(self.pre_nms, len(self.anchors))
+        scores, index = ops.top_k(scores, n)  # [B, K, n]
+        boxes = ops.reshape(gather.rows(boxes, ops.reshape(index, (-1, classes * n))), (-1, classes, n, 4))
+        return nms_ops.class_nms(ops.transpose(boxes, (0, 2, 1, 3)), ops.transpose(scores, (0, 2, 1)),
+                                 self.max_detections, self.iou_threshold, self.score_threshold)

@@ -1,9 +1,10 @@
-"""Normalisation of papers before batch normalisation.
+"""Normalisation of papers other than by batch.
 
     LocalResponseNormalization   AlexNet, section 3.3 (Krizhevsky, Sutskever, Hinton, NIPS 2012)
+    L2Normalize                  ParseNet, section 3.3 (Liu, Rabinovich, Berg, arXiv:1506.04579), as in SSD
 """
 
-from keras import layers, ops, saving
+from keras import initializers, layers, ops, saving
 
 register = saving.register_keras_serializable("keras_cnns")
 
@@ -51,3 +52,34 @@ class LocalResponseNormalization(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "depth_radius": self.depth_radius, "bias": self.bias,
                 "alpha": self.alpha, "beta": self.beta}
+
+
+@register
+class L2Normalize(layers.Layer):
+    """The channels of each cell made a vector of length 1, then each channel times a learnt scale.
+
+    `[..., C] -> [..., C]`, computed in float32 under every dtype policy; a cell of zeros stays zero. Weight: scale
+    `[C]`. ParseNet, section 3.3, which begins with 10 or 20; SSD, section 3.1, with 20.
+
+    Args:
+      initial: what every channel's scale begins with.
+    """
+
+    def __init__(self, initial=20.0, **kwargs):
+        super().__init__(**kwargs)
+        self.initial = initial
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((input_shape[-1],), initializers.Constant(self.initial), name="scale")
+
+    def call(self, inputs):
+        x = ops.cast(inputs, "float32")
+        energy = ops.sum(x * x, -1, keepdims=True)
+        x = x * ops.rsqrt(energy + 1e-10)  # as in the authors' code; without it zeros would have no gradient
+        return ops.cast(x * ops.cast(self.scale, "float32"), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "initial": self.initial}

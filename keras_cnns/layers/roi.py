@@ -10,6 +10,7 @@ rows, so that every backend runs them and TFLite has all their ops built in; the
 height, width and channel count.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -19,8 +20,8 @@ register = saving.register_keras_serializable("keras_cnns")
 
 
 def _pick(row, index):
-    """Constants of a table by index: `[N], [...] -> [...]`, int32."""
-    return ops.take(ops.convert_to_tensor(np.array(row, "int32")), index)
+    """Whole numbers of a table by index: N numbers or scalar tensors, `[...] -> [...]`, int32."""
+    return ops.take(ops.convert_to_tensor(row, "int32"), index)
 
 
 def _static_shape(layer, shape):
@@ -136,19 +137,18 @@ class RoIAlign(layers.Layer):
         strides = list(self.stride) if isinstance(self.stride, (list, tuple)) else [self.stride]
         if len(maps) != len(strides):
             raise ValueError(f"RoIAlign got {len(maps)} feature maps and {len(strides)} strides; give a stride a map.")
-        shapes = [_static_shape("RoIAlign", m.shape) for m in maps]
-        heights, widths, channels = [s[0] for s in shapes], [s[1] for s in shapes], shapes[0][2]
-        begins = np.concatenate([[0], np.cumsum([h * w for h, w in zip(heights, widths)])])
-        table = ops.concatenate([ops.reshape(m, (-1, h * w, channels))
-                                 for m, (h, w, _) in zip(maps, shapes)], axis=1)
+        channels = maps[0].shape[-1]
+        heights, widths = zip(*(ops.shape(m)[1:3] for m in maps))
+        begins = list(itertools.accumulate((h * w for h, w in zip(heights, widths)), initial=0))
+        table = ops.concatenate([ops.reshape(m, (-1, h * w, channels)) for m, h, w in zip(maps, heights, widths)], axis=1)
         table = ops.reshape(table, (-1, channels))
 
         rois = ops.cast(rois, "float32")
         side = ops.sqrt(ops.maximum((rois[..., 2] - rois[..., 0]) * (rois[..., 3] - rois[..., 1]), 1e-12))
         finest = int(math.log2(strides[0]))
-        level = ops.floor(4.0 + ops.log(side / 224.0 + 1e-6) / math.log(2.0))  # eq. 1
+        level = ops.floor(4.0 + ops.log2(side / 224.0) + 1e-6)  # eq. 1
         level = ops.cast(ops.clip(level, finest, finest + len(maps) - 1), "int32") - finest  # [B, R]
-        image = ops.arange(ops.shape(maps[0])[0], dtype="int32") * int(begins[-1])
+        image = ops.arange(ops.shape(maps[0])[0], dtype="int32") * begins[-1]
         begin = (_pick(begins[:-1], level) + image[:, None])[:, :, None, None]
         width = _pick(widths, level)[:, :, None, None]
 
@@ -184,7 +184,7 @@ class RoIAlign(layers.Layer):
 
     def compute_output_shape(self, features_shape, rois_shape):
         shape = features_shape[0] if isinstance(features_shape[0], (list, tuple)) else features_shape
-        return (*rois_shape[:2], self.size, self.size, _static_shape("RoIAlign", shape)[-1])
+        return (*rois_shape[:2], self.size, self.size, shape[-1])
 
     def get_config(self):
         return {**super().get_config(), "size": self.size, "stride": self.stride,

@@ -1,13 +1,16 @@
-"""Average precision of detections: PASCAL VOC's two forms and COCO's twelve numbers.
+"""Average precision of detections: PASCAL VOC's two forms and COCO's numbers, of boxes, masks and joints.
 
 M. Everingham, L. Van Gool, C. Williams, J. Winn, A. Zisserman: The PASCAL Visual Object Classes (VOC)
 Challenge, IJCV 88(2), 2010, section 4.2; rules as in the development kit (VOCevaldet.m, VOCap.m).
 T.-Y. Lin et al.: Microsoft COCO: Common Objects in Context, ECCV 2014, arXiv:1405.0312; by pycocotools.
 
-Both functions take two lists of equal length, an entry an image, of dicts of arrays:
+The functions take two lists of equal length, an entry an image, of dicts of arrays:
 
 - truth: `boxes` `[G, 4]`, `labels` `[G]` in 1..K, `ignored` `[G]` (VOC difficult, COCO crowd);
 - detections: `boxes` `[N, 4]`, `scores` `[N]`, `labels` `[N]`.
+
+Either may have `masks`, a list of COCO's compressed run lengths, {"size": [H, W], "counts": bytes}, and `keypoints`,
+`[G, J, 3]`: x, y in pixels, and 0 where not labelled.
 
 Boxes are `[x1, y1, x2, y2]` pixels with exclusive right and bottom edges, so a side is `x2 - x1`: the kit's
 `xmax - xmin + 1` of inclusive pixels. Rows with label 0 are padding and count for nothing.
@@ -18,12 +21,15 @@ import io
 from typing import NamedTuple
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_cnns.errors import InputError
 
 COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+KEYPOINT_NAMES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+KINDS = {"bbox": COCO_NAMES, "segm": COCO_NAMES, "keypoints": KEYPOINT_NAMES}
 
 # The kit's 0:0.1:1, which MATLAB fills from both ends: its 0.3 is 3 * 0.1, just above 3 / 10; the others are
 # the nearest to k / 10, so a recall of exactly 0.7 is enough for 0.7.
@@ -84,32 +90,107 @@ def voc_ap(truth, detections, iou=0.5, form="area"):
     return VOCResult(mean, ap, precisions, recalls)
 
 
-def coco_ap(truth, detections):
-    """COCO's twelve numbers by name ("AP", "AP50", ... "ARl"), as pycocotools gives them.
+class COCOResult(NamedTuple):
+    """COCO's numbers by name, and two of them by label; -1 where no object counts."""
 
-    Ignored boxes become crowds, which may be detected any number of times and need not be. An image of
+    numbers: dict[str, float]
+    ap: dict[int, float]    # mean over IoU 0.5 to 0.95
+    ap50: dict[int, float]  # at IoU 0.5
+
+
+def coco_ap(truth, detections, kind="bbox"):
+    """COCO's numbers by name ("AP", "AP50", ... "ARl"); as of `coco_evaluation`."""
+    return coco_evaluation(truth, detections, kind).numbers
+
+
+def coco_evaluation(truth, detections, kind="bbox"):
+    """What pycocotools says of detections, to the bit.
+
+    Ignored objects become crowds, which may be detected any number of times and need not be. An image of
     `truth` may have `area` `[G]`, square pixels (COCO: of the masks), by which objects are small, medium or
-    large; without it the area of the box decides. A number is -1 where no object counts for it.
+    large; without it the area of the mask decides for "segm", of the box for the others. A number is -1 where no object
+    counts for it.
+
+    Args:
+      kind: "bbox"; "segm", of `masks`; or "keypoints", of COCO's 17, whose names are `KEYPOINT_NAMES`.
+
+    Returns:
+      A `COCOResult`.
+
+    Raises:
+      InputError: another kind, or an image without what it needs.
     """
+    if kind not in KINDS:
+        raise InputError(f"No kind {kind!r} of COCO's AP. Known: {', '.join(KINDS)}.")
+    needed = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}[kind]
+    for number, both in enumerate(zip(truth, detections, strict=True)):
+        if not all(needed in each for each in both):
+            raise InputError(f"Image {number} has no {needed}, of which {kind!r} is; give it to truth and detections.")
     images, objects, found = [], [], []
     for number, (true, detected) in enumerate(zip(truth, detections, strict=True)):
-        images.append({"id": number})
-        boxes = _corner_and_size(true["boxes"])
-        areas = true.get("area", boxes[:, 2] * boxes[:, 3])
-        for *row, crowd in _rows(boxes, true["labels"], areas, true["ignored"]):
-            objects.append(_annotation(len(objects), number, *row) | {"iscrowd": int(crowd)})
-        boxes = _corner_and_size(detected["boxes"])
-        for *row, score in _rows(boxes, detected["labels"], boxes[:, 2] * boxes[:, 3], detected["scores"]):
-            found.append(_annotation(len(found), number, *row) | {"score": float(score)})
+        images.append({"id": number, "height": 0, "width": 0})  # run lengths have sides of their own
+        for row in _annotations(true, kind):
+            crowd = int(true["ignored"][row.pop("row")])
+            objects.append(row | {"id": len(objects) + 1, "image_id": number, "iscrowd": crowd})
+        for row in _annotations(detected, kind):
+            score = float(detected["scores"][row.pop("row")])
+            found.append(row | {"id": len(found) + 1, "image_id": number, "iscrowd": 0, "score": score})
     categories = [{"id": label} for label in sorted({row["category_id"] for row in objects + found})]
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
         sides = (_indexed(images, categories, rows) for rows in (objects, found))
-        evaluation = COCOeval(*sides, iouType="bbox")
+        evaluation = COCOeval(*sides, iouType=kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return dict(zip(COCO_NAMES, map(float, evaluation.stats), strict=True))
+    numbers = dict(zip(KINDS[kind], map(float, evaluation.stats), strict=True))
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # of each IoU, recall and class; all sizes, all detections
+    by_class = [{category["id"]: _known_mean(precision[ious, :, k]) for k, category in enumerate(categories)}
+                for ious in (slice(None), 0)]
+    return COCOResult(numbers, *by_class)
+
+
+def proposal_recall(truth, proposals, ious=(0.5, 0.75), limit=None):
+    """The share of objects, ignored ones apart, of which a proposal has at least that IoU: `[len(ious)]`; NaN of none.
+
+    Args:
+      proposals: a list of `[N, 4]`, best first. limit: of the proposals of an image only the first count.
+    """
+    best = [np.zeros(0)]
+    for true, boxes in zip(truth, proposals, strict=True):
+        real = (np.asarray(true["labels"]) > 0) & ~np.asarray(true["ignored"], bool)
+        overlap = _overlap(np.asarray(true["boxes"]).reshape(-1, 4)[real], np.asarray(boxes).reshape(-1, 4)[:limit])
+        best.append(overlap.max(1, initial=-1.0))
+    best = np.concatenate(best)
+    return np.array([np.mean(best >= iou) if len(best) else np.nan for iou in ious])
+
+
+def confusion(truth, detections, classes, iou=0.5, score=0.5):
+    """What objects were taken for: `[classes + 1, classes + 1]`, whole numbers; rows are true, columns what was said.
+
+    Row 0 are detections of no object, column 0 objects without a detection. By falling score, each detection of more
+    than `score` takes the object of any class that it overlaps most, of those by at least `iou` and not yet taken. One
+    that finds only ignored ones counts for nothing.
+    """
+    matrix = np.zeros((classes + 1, classes + 1), int)
+    for true, detected in zip(truth, detections, strict=True):
+        labels, said = np.asarray(true["labels"], int), np.asarray(detected["labels"], int)
+        free = (labels > 0) & ~np.asarray(true["ignored"], bool)
+        ignored = (labels > 0) & ~free
+        overlap = _overlap(detected["boxes"], true["boxes"])
+        scores = np.asarray(detected["scores"], float)
+        for i in np.argsort(-scores, kind="stable"):
+            if scores[i] <= score or said[i] < 1:
+                continue
+            close = overlap[i] >= iou
+            if (close & free).any():
+                j = np.where(free, overlap[i], -2.0).argmax()
+                matrix[labels[j], said[i]] += 1
+                free[j] = False
+            elif not (close & ignored).any():
+                matrix[0, said[i]] += 1
+        np.add.at(matrix[:, 0], labels[free], 1)
+    return matrix
 
 
 class Agreement(NamedTuple):
@@ -196,16 +277,27 @@ def _corner_and_size(boxes):
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def _rows(boxes, labels, *columns):
-    """`(box, label, ...)` of each real row; rows of padding are left out."""
-    rows = zip(boxes, *map(np.asarray, (labels, *columns)), strict=True)
-    return [row for row in rows if row[1] > 0]
+def _annotations(image, kind):
+    """COCO's JSON of the real objects of an image, and their rows; rows of padding are left out."""
+    boxes, given = _corner_and_size(image["boxes"]), image.get("area")
+    for i in np.flatnonzero(np.asarray(image["labels"], int) > 0):
+        box, area = boxes[i], boxes[i, 2] * boxes[i, 3]
+        row = {"row": i, "category_id": int(image["labels"][i])}
+        if kind == "segm":
+            row["segmentation"] = image["masks"][i]
+            area = coco_mask.area(image["masks"][i])
+        elif kind == "keypoints":
+            x, y, visible = joints = np.asarray(image["keypoints"][i], float).T
+            row |= {"keypoints": joints.T.reshape(-1).tolist(), "num_keypoints": int((visible > 0).sum())}
+            if "scores" in image:  # of a detection the joints alone are looked at
+                box = np.array([x.min(), y.min(), np.ptp(x), np.ptp(y)])
+                area = np.ptp(x) * np.ptp(y)
+        yield row | {"bbox": box.tolist(), "area": float(area if given is None else given[i])}
 
 
-def _annotation(before, image_id, box, label, area):
-    """A row of COCO's JSON. Ids begin at 1: COCOeval takes a match with id 0 for none."""
-    return {"id": before + 1, "image_id": image_id, "category_id": int(label), "bbox": box.tolist(),
-            "area": float(area), "iscrowd": 0}
+def _known_mean(values):
+    known = values[values > -1]
+    return float(known.mean()) if known.size else -1.0
 
 
 def _indexed(images, categories, annotations):

@@ -16,13 +16,14 @@ from keras_cnns.models import info
 from keras_cnns.models.classification import (
     alexnet, densenet, googlenet, inception_v2, inception_v3, inception_v4, lenet, mobilenet, nin, odenet, resnet,
     resnet_v2, resnext, sppnet, stochastic_depth, vgg, zfnet)
-from keras_cnns.models.detection import faster_rcnn
+from keras_cnns.models.detection import faster_rcnn, mask_rcnn, ssd
+from keras_cnns.models.segmentation import fcn
 
 # Each module holds TASK, PAPER, YEAR, VARIANTS (a dict keyed by model name), PUBLISHED (accuracies and their sources by
 # name) and build(name, ...).
 MODULES = (
     lenet, alexnet, zfnet, nin, vgg, googlenet, inception_v2, inception_v3, inception_v4, resnet, resnet_v2, resnext,
-    densenet, mobilenet, stochastic_depth, sppnet, odenet, faster_rcnn)
+    densenet, mobilenet, stochastic_depth, sppnet, odenet, faster_rcnn, mask_rcnn, ssd, fcn)
 MODELS = {name: module for module in MODULES for name in module.VARIANTS}
 
 

@@ -1,27 +1,26 @@
-"""Anchor (default box) grids, in NumPy: they are constants of an architecture."""
+"""Anchors: reference boxes about a point, and the same about every cell of a feature map."""
 
 import numpy as np
+from keras import ops
 
 
-def grid(height, width, stride, sizes, ratios):
-    """`[height * width * len(sizes) * len(ratios), 4]`, row-major, centred in each cell.
+def about_origin(sizes, ratios):
+    """`[len(ratios) * len(sizes), 4]`, NumPy, centred at 0, in whole pixels; the sizes of a ratio are neighbours.
 
     Args:
-      height, width: of the feature map, cells. stride: pixels of the input to a cell.
       sizes: square roots of the anchors' areas, pixels. ratios: height / width.
     """
-    sides = np.array([(s / np.sqrt(r), s * np.sqrt(r)) for s in sizes for r in ratios])
-    y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    center = (np.stack([x, y], -1)[:, :, None] + 0.5) * stride
-    return np.concatenate([center - sides / 2, center + sides / 2], -1).reshape(-1, 4).astype("float32")
+    sides = np.array([(s / np.sqrt(r), s * np.sqrt(r)) for r in ratios for s in sizes], "float32")
+    return (np.concatenate([-sides, sides], -1) / 2).round()
 
 
-def pyramid(image_size, levels, ratios):
-    """One grid a feature map, finest first: a list of `[A_l, 4]`.
+def grid(reference, cells, steps):
+    """The reference boxes at the corner of every cell: `[n, 4] -> [height * width * n, 4]`, float32, row by row.
 
     Args:
-      image_size: `(height, width)` of the network input, pixels.
-      levels: a row `(stride, sizes)` a map; a map has `ceil(side / stride)` cells to a side.
+      cells: `(height, width)` of the map; steps: `(y, x)`, pixels from a cell to the next. Whole numbers or tensors.
     """
-    height, width = image_size
-    return [grid(-(-height // stride), -(-width // stride), stride, sizes, ratios) for stride, sizes in levels]
+    y, x = (ops.cast(ops.arange(n, dtype="int32") * step, "float32") for n, step in zip(cells, steps))
+    y, x = ops.meshgrid(y, x, indexing="ij")
+    corners = ops.reshape(ops.stack([x, y, x, y], -1), (-1, 1, 4))
+    return ops.reshape(corners + ops.convert_to_tensor(reference, "float32"), (-1, 4))

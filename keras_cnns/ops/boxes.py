@@ -61,6 +61,9 @@ def decode(offsets, anchors, variances=(1.0, 1.0, 1.0, 1.0)):
 
 
 def clip(boxes, height, width):
-    """Cuts boxes to the image: `[..., 4] -> [..., 4]`; what lies outside is left without area."""
-    limits = ops.convert_to_tensor([width, height, width, height], boxes.dtype)
+    """Cuts boxes to the image: `[..., 4] -> [..., 4]`; what lies outside is left without area.
+
+    height, width: pixels, numbers or scalar tensors.
+    """
+    limits = ops.cast(ops.convert_to_tensor([width, height, width, height]), boxes.dtype)
     return ops.minimum(ops.maximum(boxes, 0.0), limits)

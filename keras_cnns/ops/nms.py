@@ -4,7 +4,10 @@ Under TensorFlow it is the op that TFLite has built in; elsewhere the same greed
 picked, with no op of any one backend.
 """
 
+import math
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_cnns.ops import boxes as box_ops
@@ -21,7 +24,7 @@ def nms(boxes, scores, size, iou_threshold, score_threshold=0.0):
     a score of `score_threshold` or less do not take part; of equal scores the earlier comes first.
     """
     tensorflow = keras.backend.backend() == "tensorflow"
-    n = boxes.shape[1]
+    n = ops.shape(boxes)[1]
     scores, order = ops.top_k(scores, n)
     # From here on the place in the order stands for the score: RoIPool gives neighbouring regions the very same
     # score, and kernels differ in which of equals they take.
@@ -36,8 +39,10 @@ def _built_in(boxes, place, size, iou_threshold):
     import tensorflow as tf
 
     def one(image):
-        index, count = tf.image.non_max_suppression_padded(
-            *image, size, iou_threshold, 0.5, pad_to_max_output_size=True)
+        # The kernel itself: tf.image.non_max_suppression_padded is a loop over all pairs, a hundred times slower.
+        index, count = tf.raw_ops.NonMaxSuppressionV4(
+            boxes=image[0], scores=image[1], max_output_size=size, iou_threshold=iou_threshold, score_threshold=0.5,
+            pad_to_max_output_size=True)
         return tf.reshape(index, [size]), count
 
     if boxes.shape[0] == 1:  # without a loop: what TFLite likes
@@ -51,7 +56,7 @@ def _built_in(boxes, place, size, iou_threshold):
 
 def _greedy(boxes, place, size, iou_threshold):
     """Picks the best box left and drops what it overlaps, `size` times: memory grows with N, not with its square."""
-    positions, steps = ops.arange(boxes.shape[1], dtype="int32"), ops.arange(size, dtype="int32")
+    positions, steps = ops.arange(ops.shape(boxes)[1], dtype="int32"), ops.arange(size, dtype="int32")
 
     def some_left(step, left, picked):
         return ops.any(left > 0) & (step < size)
@@ -76,8 +81,10 @@ def class_nms(boxes, scores, size, iou_threshold, score_threshold):
     pass serves all.
     """
     n, k = scores.shape[1:]
-    extent = ops.max(boxes) + 1.0
-    moved = boxes + (ops.arange(k, dtype=boxes.dtype) * extent)[:, None]
+    # The places form a square: in a row, the last of 90 classes would be so far out that boxes lost their digits.
+    side = math.ceil(math.sqrt(k))
+    places = np.array([(c % side, c // side) * 2 for c in range(k)], "float32")
+    moved = boxes + ops.convert_to_tensor(places, boxes.dtype) * (ops.max(boxes) + 1.0)
     flat_scores = ops.reshape(scores, (-1, n * k))
     index, real = nms(ops.reshape(moved, (-1, n * k, 4)), flat_scores, size, iou_threshold, score_threshold)
     scores = ops.where(real, gather.rows(flat_scores, index), 0.0)

@@ -15,6 +15,46 @@ from keras_cnns.ops import gather
 IGNORED_IOA = 0.5
 
 
+def match_index(anchors, boxes, labels, positive_iou, negative_iou, keep_best=False):
+    """Labels each anchor after its best ground-truth box: what `match` does, but the box is told by its number.
+
+    Box by box, so that memory grows with anchors and not with pairs: a pyramid of 800x1333 pixels has 268,569 anchors.
+
+    Returns:
+      number of the box `[B, A]`, int32, 0 where no box is near, and label `[B, A]`, int32 in -1, 0, 1...K.
+    """
+    if len(anchors.shape) == 2:
+        anchors = anchors[None]
+    anchors, boxes, labels = (ops.convert_to_tensor(t) for t in (anchors, boxes, labels))
+    labels = ops.cast(labels, "int32")
+    area = box_ops.area(anchors)
+    x1, y1, x2, y2 = (anchors[..., i] for i in range(4))
+
+    def one(g, state):
+        best, index, positive, neither = state
+        box, label = ops.take(boxes, g, axis=1)[:, None], ops.take(labels, g, axis=1)[:, None]  # [B, 1, 4], [B, 1]
+        width = ops.minimum(x2, box[..., 2]) - ops.maximum(x1, box[..., 0])
+        height = ops.minimum(y2, box[..., 3]) - ops.maximum(y1, box[..., 1])
+        common = ops.maximum(width, 0.0) * ops.maximum(height, 0.0)
+        iou = ops.divide_no_nan(common, area + box_ops.area(box) - common)
+        real, ignored = label > 0, label < 0
+        near = ops.divide_no_nan(common, area) >= IGNORED_IOA
+        near = near | (iou >= negative_iou)
+        if keep_best:
+            of_best_anchor = (iou == ops.max(iou, -1, keepdims=True)) & (iou > 0)
+            positive, near = positive | (of_best_anchor & real), near | of_best_anchor
+        better = real & (iou > best)
+        return (ops.where(better, iou, best), ops.where(better, ops.cast(g, "int32"), index), positive,
+                neither | (near & ignored))
+
+    nothing = ops.zeros_like(area) + ops.zeros_like(boxes[:, :1, 0])  # [B, A]
+    number, no = ops.cast(nothing, "int32"), nothing > 0
+    best, index, positive, neither = ops.fori_loop(0, ops.shape(boxes)[1], one, (nothing, number, no, no))
+    positive = positive | (best >= positive_iou)
+    negative = (best < negative_iou) & ~neither
+    return index, ops.where(positive, gather.rows(labels, index), ops.where(negative, 0, -1))
+
+
 def match(anchors, boxes, labels, positive_iou, negative_iou, keep_best=False):
     """Labels each anchor after its best ground-truth box.
 
@@ -25,26 +65,13 @@ def match(anchors, boxes, labels, positive_iou, negative_iou, keep_best=False):
     Returns:
       matched boxes `[B, A, 4]` and labels `[B, A]`, int32 in -1, 0, 1...K.
     """
-    if len(anchors.shape) == 2:
-        anchors = anchors[None]
-    labels = ops.cast(labels, "int32")
-    common = box_ops.intersection(anchors, boxes)  # [B, A, G]
-    area = box_ops.area(anchors)[..., :, None]
-    union = area + box_ops.area(boxes)[..., None, :] - common
-    iou = ops.divide_no_nan(common, union)
-    real, ignored = labels[:, None, :] > 0, labels[:, None, :] < 0
-    overlap = ops.where(real, iou, 0.0)
-    best, best_box = ops.max(overlap, -1), ops.argmax(overlap, -1)
-    positive = best >= positive_iou
-    inside = ops.where(ignored, ops.divide_no_nan(common, area), 0.0)
-    neither = ops.any((inside >= IGNORED_IOA) | (ignored & (iou >= negative_iou)), -1)
-    if keep_best:
-        of_best_anchor = (iou == ops.max(iou, axis=1, keepdims=True)) & (iou > 0)
-        positive = positive | ops.any(of_best_anchor & real, -1)
-        neither = neither | ops.any(of_best_anchor & ignored, -1)
-    negative = (best < negative_iou) & ~neither
-    label = ops.where(positive, gather.rows(labels, best_box), ops.where(negative, 0, -1))
-    return gather.rows(boxes, best_box), label
+    index, label = match_index(anchors, boxes, labels, positive_iou, negative_iou, keep_best)
+    return gather.rows(boxes, index), label
+
+
+def _nth_best(scores, n):
+    """The n-th highest score of each image, `[B, N] -> [B, 1]`; -1 where there are fewer."""
+    return ops.top_k(ops.pad(scores, ((0, 0), (0, n)), constant_values=-1.0), n)[0][:, -1:]
 
 
 def _priority(labels, size, positive_fraction, seed):
@@ -52,9 +79,8 @@ def _priority(labels, size, positive_fraction, seed):
     # One throw a row, the same for every image: then an image's sample depends neither on its place in the
     # batch nor on the replica that holds it, and two replicas do exactly what one does.
     dice = random.uniform(ops.shape(labels)[1:], seed=seed)[None]
-    quota = min(int(size * positive_fraction), labels.shape[1] or size)
     objects = ops.where(labels > 0, dice, -1.0)
-    within = (labels > 0) & (objects >= ops.top_k(objects, quota)[0][:, -1:])
+    within = (labels > 0) & (objects >= _nth_best(objects, int(size * positive_fraction)))
     return ops.where(within, 2.0 + dice, ops.where(labels == 0, 1.0 + dice, 0.0))
 
 
@@ -71,8 +97,7 @@ def sample(labels, size, positive_fraction, seed):
 def keep_sampled(labels, size, positive_fraction, seed):
     """The labels of a sample of `size` rows, -1 for all others: `[B, N] -> [B, N]`."""
     priority = _priority(labels, size, positive_fraction, seed)
-    last = ops.top_k(priority, min(size, labels.shape[1]))[0][:, -1:]
-    return ops.where((priority >= last) & (priority > 0), labels, -1)
+    return ops.where((priority >= _nth_best(priority, size)) & (priority > 0), labels, -1)
 
 
 def rows(matched, labels, anchors, variances=(1.0, 1.0, 1.0, 1.0)):

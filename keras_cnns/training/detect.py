@@ -3,10 +3,14 @@
 import numpy as np
 import rich.console
 import rich.progress
+from pycocotools import mask as coco_mask
 
 from keras_cnns import models
-from keras_cnns.data import batches, views
+from keras_cnns.data import augment, batches, coco, views
+from keras_cnns.data import samples as data_samples
+from keras_cnns.errors import InputError
 from keras_cnns.metrics import detection as metrics
+from keras_cnns.ops import masks as mask_ops
 
 
 def options(name, samples):
@@ -16,43 +20,106 @@ def options(name, samples):
 
 def compiled(network, optimizer, recipe, samples):
     """The network, compiled with its losses: what `fit` trains."""
-    network.compile(optimizer, loss=models.module_of(network.name).losses())
+    network.compile(optimizer, loss=models.module_of(network.name).losses(network.name))
     return network
 
 
 def elements(network, samples, recipe, seed, first_step):
-    """What `fit` is given: image, boxes and labels."""
-    return batches.training(samples, network.input["image"].shape[1:3], recipe.batch, recipe.epochs, seed, first_step,
-                            getattr(views, recipe.view))
+    """What `fit` is given: image, boxes and labels, and masks or keypoints; of a single-shot detector, image and targets.
+
+    Raises:
+      InputError: samples without what the network learns from.
+    """
+    module = models.module_of(network.name)
+    single_shot = hasattr(module, "target_encoder")
+    inputs = {"image": network.input} if single_shot else network.input
+    for field in {"masks", "keypoints"} & inputs.keys():
+        if without := [sample.name for sample in samples if getattr(sample, field) is None]:
+            raise InputError(f"{without[0]}: has no {field}, which {network.name} learns from; name data that have them, "
+                             "or a detector of boxes.")
+    samples = _with(samples, inputs)
+    crop = inputs["masks"].shape[-1] if "masks" in inputs else None
+    pairs = coco.KEYPOINT_PAIRS if "keypoints" in inputs else ()
+    colour = getattr(augment, recipe.colour) if recipe.colour else None
+    found = batches.training(samples, inputs["image"].shape[1:3], recipe.batch, recipe.epochs, seed, first_step,
+                             getattr(views, recipe.view), colour, pairs=pairs, keep=recipe.keep, crop=crop)
+    return batches.with_targets(found, module.target_encoder(network), network.output) if single_shot else found
+
+
+def _with(samples, fields):
+    """The samples without what is not among the fields, so that it is not read."""
+    absent = dict.fromkeys({"masks", "keypoints", "segmentation"} - set(fields))
+    return [sample._replace(**absent) for sample in samples]
 
 
 def evaluation(network, samples, batch):
-    """A function that gives what is logged of an epoch: "AP50", VOC's area form at IoU 0.5, 0 to 1."""
+    """A function that gives what is logged of an epoch: "AP50", VOC's area form at IoU 0.5, 0 to 1.
+
+    And, of a network of masks or joints, COCO's "mask_AP50" or "keypoint_AP50".
+    """
     detector = models.detector(network)
-    return lambda: {"AP50": metrics.voc_ap(truth(samples), detect(detector, samples, batch, progress=False)).mean}
+
+    def evaluated():
+        true, found = truth(samples), detect(detector, samples, batch, progress=False)
+        logs = {"AP50": metrics.voc_ap(true, found).mean}
+        for key, name, kind in (("masks", "mask_AP50", "segm"), ("keypoints", "keypoint_AP50", "keypoints")):
+            if all(key in image for image in (*true, *found)):
+                logs[name] = metrics.coco_ap(true, found, kind)["AP50"]
+        return logs
+
+    return evaluated
 
 
 def detect(detector, samples, batch=8, progress=True):
     """A detector's answers for each sample, in pixels of its own image; what lies in the margin beside it is dropped.
 
     Returns:
-      a list of dicts, boxes `[N, 4]`, scores `[N]`, labels `[N]`, NumPy, in the order of the samples.
+      a list of dicts, boxes `[N, 4]`, scores `[N]`, labels `[N]`, NumPy, in the order of the samples; where the detector
+      gives them also masks, `[N]` run lengths of the image's size as of `data.samples.Sample` (`mask_pixels` decodes
+      them), or keypoints `[N, J, 3]`: x, y, and a logit.
     """
     found = []
-    elements = batches.canvases(samples, detector.input_shape[1:3], batch)
+    elements = batches.canvases(_with(samples, ()), detector.input_shape[1:3], batch)
     for image, scale, side in rich.progress.track(
             elements, "Detecting", total=-(-len(samples) // batch), transient=True, disable=not progress,
             console=rich.console.Console(stderr=True)):
         answer = detector.predict_on_batch(image)
         scale, side = np.array(scale), np.array(side)
         for i, n in enumerate(answer["count"]):
-            boxes = np.minimum(answer["boxes"][i, :n] / np.tile(scale[i], 2), np.tile(side[i], 2))
-            real = (boxes[:, 2:] - boxes[:, :2]).min(1) >= 1  # pixel
-            found.append({"boxes": boxes[real], "scores": answer["scores"][i, :n][real],
-                          "labels": answer["labels"][i, :n][real]})
+            whole = answer["boxes"][i, :n] / np.tile(scale[i], 2)
+            boxes = np.minimum(whole, np.tile(side[i], 2))
+            real = np.flatnonzero((boxes[:, 2:] - boxes[:, :2]).min(1) >= 1)  # pixel
+            found.append({"boxes": boxes[real], "scores": answer["scores"][i][real], "labels": answer["labels"][i][real]})
+            if "masks" in answer:
+                width, height = side[i].astype(int)
+                pasted = mask_ops.paste(answer["masks"][i][real], whole[real], height, width)
+                found[-1]["masks"] = _run_lengths(pasted)
+            if "heatmaps" in answer:
+                found[-1]["keypoints"] = mask_ops.joints(answer["heatmaps"][i][real], whole[real])
     return found
+
+
+def _run_lengths(masks):
+    return [coco_mask.encode(np.asfortranarray(mask, "uint8")) for mask in masks]
+
+
+def mask_pixels(found):
+    """The masks of an answer of `detect`, `[N, H, W]`, 1 inside; none of a detector of boxes: what `pictures.draw` takes."""
+    return np.moveaxis(coco_mask.decode(found["masks"]), -1, 0) if found.get("masks") else ()
 
 
 def truth(samples):
     """The ground truth of samples as the metrics take it."""
-    return [{"boxes": s.boxes, "labels": s.labels, "ignored": s.ignored} for s in samples]
+    return [_truth(sample) for sample in samples]
+
+
+def _truth(sample):
+    true = {"boxes": sample.boxes, "labels": sample.labels, "ignored": sample.ignored}
+    if None not in (area := sample.details.get("area", [None])):
+        true["area"] = area  # COCO's, of the masks
+    if sample.keypoints is not None:
+        true["keypoints"] = sample.keypoints
+    if sample.masks is not None:
+        drawn = isinstance(sample.masks, data_samples.LabelImage)
+        true["masks"] = _run_lengths(data_samples.masks(sample)) if drawn else sample.masks
+    return true

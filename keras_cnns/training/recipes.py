@@ -28,6 +28,7 @@ class Recipe(NamedTuple):
     clip: float | None = None  # largest norm of the whole gradient
     view: str = "letterboxed_or_mirrored"  # of `data.views`
     colour: str | None = None  # of `data.augment`
+    keep: str = "visible"  # which objects a view keeps: as of `views.render`
     smoothing: float = 0.0  # of labels
     aux: float = 0.0       # weight of an auxiliary classifier's loss
 
@@ -41,11 +42,25 @@ OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
 }
 
+# arXiv:1512.02325, section 3.1: 120,000 steps of 32 of VOC07+12's 16,551 images, drops at 80,000 and 100,000, as in the
+# authors' code; section 3.4: 240,000 of COCO's 118,287, drops at 160,000 and 200,000. From VGG-16's ImageNet weights.
+SSD_VOC = Recipe("sgd", 1e-3, 5e-4, 32, 232, drops=(155, 193), coupled=True, view="ssd", colour="photometric",
+                 keep="center")
+SSD = SSD_VOC._replace(epochs=65, drops=(43, 54))
+
 DETECTION = {
     # This package's own, from random weights.
     "faster_rcnn_resnet18": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),
     # The reference script of the release: 2 images on each of 8 devices, 26 epochs of COCO from ImageNet weights.
     "faster_rcnn_resnet50_fpn": Recipe("sgd", 0.02, 1e-4, 16, 26, 1000, (16, 22)),
+    "mask_rcnn_resnet18": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),
+    "mask_rcnn_resnet50_fpn": Recipe("sgd", 0.02, 1e-4, 16, 26, 1000, (16, 22)),
+    "keypoint_rcnn_resnet50_fpn": Recipe("sgd", 0.02, 1e-4, 16, 46, 1000, (36, 43)),
+    # This package's own, from random weights.
+    **dict.fromkeys(("ssd300_mobilenet_v1", "ssd300_inception_v2", "ssd300_resnet18"),
+                    SSD_VOC._replace(optimizer="adamw", weight_decay=1e-2, epochs=120, drops=(), warmup=100)),
+    **dict.fromkeys(("ssd300_vgg16", "ssd512_vgg16"), SSD),
+    **dict.fromkeys(("ssd300_vgg16_voc", "ssd512_vgg16_voc"), SSD_VOC),
 }
 
 # This package's own: the paper's second-order steps of one image (section III.C, 20 passes) are none of Keras'.

@@ -1,5 +1,6 @@
 """Networks with the weights that others have trained."""
 
+import functools
 import pathlib
 
 import keras
@@ -20,7 +21,7 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
       num_classes: by default the release's, or the paper's; None leaves a classifier headless. If the weights are of
         another number of classes, the layers of classes stay as they were made, to be trained.
       weights: None; the name of a release (`model_info(name).weights`), such as "imagenet", whose file is fetched
-        (`releases.fetch`); the path of a file as its authors gave it (`files.SUFFIXES`); or the path of a
+        (`releases.fetch`); of a detector also one of its backbone's, which the rest is trained on; the path of a file as its authors gave it (`files.SUFFIXES`); or the path of a
         `.weights.h5` or `.keras` file of this network.
       dtype_policy: of its layers, such as "mixed_float16"; by default Keras' global one. Answers are float32.
       options: what the model's `build` takes besides.
@@ -35,14 +36,19 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
     if weights is None or path.name.endswith((".keras", ".weights.h5")):
         return models.create_model(name, input_shape, num_classes, weights, dtype_policy, **options)
     models.module_of(name)  # before anything is fetched
+    build = functools.partial(models.create_model, name, input_shape, dtype_policy=dtype_policy, **options)
+    backbone = backbone_of(name)
+    if weights in _names(backbone) and weights not in _names(name):
+        network = build(num_classes=num_classes)
+        _take(network, create_model(backbone, num_classes=None, weights=weights))
+        return network
     chosen = num_classes
     if path.suffix not in files.SUFFIXES:
         release = releases.find(name, weights)
         path = releases.fetch(release)
         chosen = len(releases.class_names(release)) if num_classes is ... else num_classes
     donor = files.read(path)
-    network = _fed(carry.family(donor, name).fed, lambda: models.create_model(
-        name, input_shape, chosen, None, dtype_policy, **options))
+    network = _fed(carry.family(donor, name).fed, lambda: build(num_classes=chosen))
     carry.transfer(network, donor, new_head=False if num_classes in (..., None) else None)
     return network
 
@@ -63,7 +69,24 @@ def _fed(fed, build):
                                     type(layer).from_config(layer.get_config()))
 
 
+def backbone_of(name):
+    """The classifier that a detector or segmenter begins with, by its name in the zoo; None of others."""
+    backbone = getattr(models.module_of(name).VARIANTS[name], "backbone", None)
+    return backbone if backbone in models.MODELS else None
+
+
+def _names(name):
+    return tuple(release.name for release in releases.RELEASES.get(name, ()))
+
+
+def _take(network, classifier):
+    """Gives the layers that a network shares with a classifier, by name, its weights."""
+    theirs = {layer.name: layer for layer in classifier.layers if layer.weights}
+    for layer in carry.leaves(network):
+        if layer.weights and layer.name in theirs:
+            layer.set_weights(theirs[layer.name].get_weights())
+
+
 def model_info(name):
     """What is known of a model: `models.model_info`, and the names of its released weights."""
-    return models.model_info(name)._replace(weights=tuple(r.name for r in releases.RELEASES.get(name, ())))
-
+    return models.model_info(name)._replace(weights=_names(name))

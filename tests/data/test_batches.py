@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras_cnns.data import augment, batches, images, synthetic, views
 from keras_cnns.data.samples import LabelImage, Sample
 from keras_cnns.errors import InputError
+from keras_cnns.ops import masks as mask_ops
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,30 @@ def test_no_samples_are_refused():
 
 def test_a_run_knows_its_length(samples):
     assert len(batches.training(samples, (32, 32), 4, 5, 0, first_step=2)) == 5 * 3 - 2
+
+
+def test_masks_cut_to_their_boxes_travel_with_the_view():
+    """Three drawn objects: the crop of each is what the whole mask shows around its box, whichever way it is turned."""
+    drawn = [sample for sample in synthetic.samples(12, masks=True) if len(sample.labels) == 3][:2]
+    one = {"view": views.jittered, "seed": 4, "epochs": 3, "batch": 2, "image_size": (96, 128)}
+    whole, cut = (list(batches.training(drawn, **one, crop=crop)) for crop in (None, 40))
+    assert len(whole) == len(cut) == 3
+    for a, b in zip(whole, cut):
+        assert b["masks"].shape == (2, 3, 40, 40) and b["masks"].dtype == "uint8"
+        np.testing.assert_array_equal(a["boxes"], b["boxes"])
+        np.testing.assert_array_equal(a["image"], b["image"])
+        for masks, crops, boxes in zip(a["masks"].numpy(), b["masks"].numpy(), b["boxes"]):
+            start, step = (np.array(part, int) for part in mask_ops.window(boxes, 40))
+            for mask, crop, (x, y), (across, down) in zip(masks, crops, start, step):
+                beside = np.pad(mask, 200)[200 + y:200 + y + 40 * down:down, 200 + x:200 + x + 40 * across:across]
+                np.testing.assert_array_equal(crop, beside)
+            assert (masks.any((1, 2)) == crops.any((1, 2))).all()
+
+
+def test_rows_of_padding_and_objects_out_of_sight_have_empty_crops():
+    few, many = (next(s for s in synthetic.samples(20, masks=True) if len(s.labels) == n) for n in (1, 4))
+    gone = batches.training([few, many], (64, 64), 2, 1, 0, crop=24, view=lambda size, canvas, boxes, seed: (
+        tf.constant([0.0, 0.0, 20.0, 20.0]), False))
+    batch, = gone
+    assert batch["masks"].shape == (2, 4, 24, 24)
+    assert not batch["masks"].numpy()[batch["labels"].numpy() == 0].any()

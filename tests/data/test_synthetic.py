@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_cnns.data import images, synthetic, voc
+from keras_cnns.data import images, samples, synthetic, voc
 from keras_cnns.errors import InputError
 
 
@@ -76,3 +76,23 @@ def test_the_dataset_has_the_form_of_every_reader():
     element = next(iter(synthetic.detection(2)))
     assert set(element) == {"image", "image_id", "boxes", "labels", "ignored"}
     assert element["image"].dtype == "uint8" and element["boxes"].shape[1] == 4
+
+
+def test_masks_fill_their_boxes_and_do_not_cover_one_another():
+    for sample, plain in zip(synthetic.samples(20, masks=True), synthetic.samples(20)):
+        assert plain.masks is None and plain.source == sample.source
+        masks = samples.masks(sample)
+        assert masks.shape == (len(sample.labels), *sample.size) and masks.sum(0).max(initial=0) <= 1
+        for mask, box in zip(masks, sample.boxes):
+            y, x = np.nonzero(mask)
+            np.testing.assert_array_equal(box, [x.min(), y.min(), x.max() + 1, y.max() + 1])
+
+
+def test_a_mask_is_where_the_object_is():
+    """Of an object alone in its picture the colours inside and outside are apart."""
+    sample = next(s for s in synthetic.samples(40, masks=True) if len(s.labels) == 1 and not any(s.details["truncated"]))
+    image, (mask,) = images.decode(sample.source, "picture").astype(float), samples.masks(sample)
+    x1, y1, x2, y2 = sample.boxes[0].astype(int)
+    around = (slice(max(y1 - 4, 0), y2 + 4), slice(max(x1 - 4, 0), x2 + 4))
+    inside, outside = (image[around][mask[around] == value].mean(0) for value in (1, 0))
+    assert np.abs(inside - outside).max() > 30

@@ -1,11 +1,11 @@
-"""Local response normalisation against a loop over channels."""
+"""Normalisations against loops over channels."""
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_cnns.layers import LocalResponseNormalization
+from keras_cnns.layers import L2Normalize, LocalResponseNormalization
 
 
 def by_loop(x, r, bias, alpha, beta):
@@ -52,3 +52,20 @@ def test_gradients_equal_those_of_a_training_step_by_differences():
     loss = lambda g: np.mean((by_loop(x.astype("float64") * g, 2, 2.0, 1e-4, 0.75) - target)**2)  # noqa: E731
     step = 1e-5 * np.eye(6)
     np.testing.assert_allclose(found, [(loss(1 + e) - loss(1 - e)) / 2e-5 for e in step], rtol=1e-3)
+
+
+def test_l2_normalisation_equals_a_loop_and_keeps_zeros_with_a_gradient_that_is_a_number():
+    x = pixels((1, 2, 3, 5))
+    x[0, 0, 0] = 0
+    layer = L2Normalize(20.0)
+    layer(x)
+    layer.scale.assign(np.arange(1.0, 6.0))
+    want = np.zeros_like(x)
+    for cell in np.ndindex(1, 2, 3):
+        want[cell] = x[cell] / max(np.sqrt((x[cell]**2).sum()), 1e-9) * np.arange(1.0, 6.0)
+    np.testing.assert_allclose(layer(x), want, rtol=1e-5)
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5, "relu"), L2Normalize()])
+    network.compile("sgd", loss="mse")
+    assert np.isfinite(network.train_on_batch(np.zeros((2, 5), "float32"), np.ones((2, 5))))
+    assert all(np.isfinite(np.array(w)).all() for w in network.weights)
+    assert L2Normalize.from_config(L2Normalize(10.0).get_config()).initial == 10.0

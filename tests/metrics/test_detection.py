@@ -1,13 +1,19 @@
 import json
 import math
+import os
+import pathlib
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_cnns.errors import InputError
-from keras_cnns.metrics.detection import COCO_NAMES, agreement, coco_ap, voc_ap
+from keras_cnns.data import coco
+from keras_cnns.metrics.detection import (
+    COCO_NAMES, KEYPOINT_NAMES, agreement, coco_ap, coco_evaluation, confusion, proposal_recall, voc_ap)
+from keras_cnns.training import detect
 
 LEFT, RIGHT, FAR = [0, 0, 10, 10], [100, 0, 110, 10], [500, 500, 510, 510]
 
@@ -318,3 +324,104 @@ def test_agreement_is_none_where_a_label_or_a_count_differs():
 def test_equal_boxes_without_area_agree():
     edge = some((10, 0, 10, 10, 1, 0.9))
     assert agreement([edge], [edge]) == (True, 1.0, 0.0, 1)
+
+
+COCO_FOLDER = pathlib.Path(os.environ.get("KERAS_CNNS_DATA", "data"), "coco")
+needs_coco = pytest.mark.skipif(not COCO_FOLDER.exists(), reason="no COCO in KERAS_CNNS_DATA")
+
+
+def by_hand(annotations, results, kind, tmp_path):
+    """pycocotools as its own demonstration calls it, from files."""
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    truth = COCO(annotations)
+    evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    precision = evaluation.eval["precision"][..., 0, -1]
+    return list(evaluation.stats), [precision[:, :, k].mean() for k in range(precision.shape[2])]
+
+
+def jittered(sample, rng):
+    """Detections of a sample's objects, moved, repeated and mislabelled, some of them crowds'."""
+    masks = coco_mask.decode(sample.masks) if sample.masks else np.zeros((*sample.size, len(sample.labels)), "uint8")
+    found = {"boxes": [], "labels": [], "scores": [], "masks": [], "keypoints": []}
+    for i in rng.integers(0, len(sample.labels), 2 * len(sample.labels)):
+        shift = rng.integers(-4, 5, 2)
+        mask = np.roll(masks[..., i], shift, (0, 1))
+        found["boxes"].append(sample.boxes[i].astype(float) + np.tile(shift[::-1], 2))
+        found["labels"].append(sample.labels[i] if rng.random() < 0.8 else rng.integers(1, 5))
+        found["scores"].append(np.float32(rng.random()))
+        found["masks"].append(coco_mask.encode(np.asfortranarray(mask, "uint8")))
+        if sample.keypoints is not None:
+            found["keypoints"].append(sample.keypoints[i] + rng.normal(0, 3, (17, 3)) * (1, 1, 0))
+    return {key: np.array(value) if key not in ("masks",) else value for key, value in found.items()}
+
+
+@needs_coco
+@pytest.mark.parametrize("kind", ["bbox", "segm", "keypoints"])
+def test_coco_numbers_of_photographs_equal_pycocotools_called_by_hand(kind, tmp_path):
+    files = {"bbox": "instances", "segm": "instances", "keypoints": "person_keypoints"}
+    path = COCO_FOLDER / "annotations" / f"{files[kind]}_val2017.json"
+    read = "keypoints" if kind == "keypoints" else "instances"
+    found, _ = coco.samples(COCO_FOLDER, "val2017", read, masks=kind != "keypoints")
+    ids = list(coco.categories(COCO_FOLDER, "val2017", read))
+    found = [sample for sample in found if len(sample.labels)]
+    assert kind == "keypoints" or any(sample.ignored.any() for sample in found)
+    rng, detections, results = np.random.default_rng(0), [], []
+    for sample in found:
+        told = jittered(sample, rng)
+        if kind == "keypoints":
+            told["labels"][:] = 1
+        for i, label in enumerate(told["labels"]):
+            x1, y1, x2, y2 = told["boxes"][i].tolist()
+            of_kind = {"bbox": {"bbox": [x1, y1, x2 - x1, y2 - y1]}, "keypoints": {
+                "keypoints": np.ravel(told["keypoints"][i]).tolist()} if len(told["keypoints"]) else {}, "segm": {
+                "segmentation": told["masks"][i] | {"counts": told["masks"][i]["counts"].decode()}}}[kind]
+            results.append({"image_id": sample.about["id"], "category_id": ids[label - 1],
+                            "score": float(told["scores"][i]), **of_kind})
+        detections.append(told)
+    want, by_class = by_hand(path, results, kind, tmp_path)
+    result = coco_evaluation(detect.truth(found), detections, kind)
+    names = KEYPOINT_NAMES if kind == "keypoints" else COCO_NAMES
+    assert result.numbers == dict(zip(names, want)) and 0.05 < result.numbers["AP"] < 1
+    there = [label for label, ap in result.ap.items() if ap > -1]
+    assert [result.ap[label] for label in there] == [by_class[label - 1] for label in there]
+
+
+def square(low, high, size=50):
+    mask = np.zeros((size, size), "uint8")
+    mask[low:high, low:high] = 1
+    return coco_mask.encode(np.asfortranarray(mask))
+
+
+def test_masks_decide_where_boxes_agree():
+    truth = [objects(([0, 0, 20, 20], 1, False)) | {"masks": [square(0, 20)]}]
+    detections = [found(([0, 0, 20, 20], 0.9, 1)) | {"masks": [square(0, 15)]}]
+    boxes, masks = (coco_evaluation(truth, detections, kind) for kind in ("bbox", "segm"))
+    assert boxes.numbers["AP"] == pytest.approx(1) and masks.numbers["AP"] == pytest.approx(0.2)  # of IoU 0.5 and 0.55, 225 / 400
+    assert masks.ap == {1: masks.numbers["AP"]} and masks.ap50 == pytest.approx({1: 1.0})
+
+
+def test_what_a_kind_needs_is_named():
+    truth, detections = [objects((LEFT, 1, False))], [found((LEFT, 0.9, 1))]
+    with pytest.raises(InputError, match="Image 0 has no masks"):
+        coco_ap(truth, detections, "segm")
+    with pytest.raises(InputError, match="bbox, segm, keypoints"):
+        coco_ap(truth, detections, "masks")
+
+
+def test_recall_of_proposals_by_hand():
+    truth = [objects((LEFT, 1, False), (RIGHT, 2, False), (FAR, 1, True)), objects()]
+    proposals = [[[0, 0, 10, 8], [0, 0, 10, 10], RIGHT], np.zeros((0, 4))]
+    np.testing.assert_array_equal(proposal_recall(truth, proposals, (0.5, 0.75, 0.9)), [1, 1, 1])
+    np.testing.assert_array_equal(proposal_recall(truth, proposals, (0.5, 0.75, 0.9), limit=1), [0.5, 0.5, 0])
+    assert np.isnan(proposal_recall([objects()], [np.zeros((0, 4))])).all()
+
+
+def test_a_detectors_confusion_by_hand():
+    truth = [objects((LEFT, 1, False), (RIGHT, 2, False), (FAR, 2, True))]
+    detections = [found((LEFT, 0.9, 1), (LEFT, 0.8, 2), (RIGHT, 0.7, 1), (FAR, 0.9, 1), ([50, 50, 60, 60], 0.6, 2),
+                        (RIGHT, 0.4, 2))]
+    np.testing.assert_array_equal(confusion(truth, detections, 2), [[0, 0, 2], [0, 1, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(confusion(truth, [found()], 2), [[0, 0, 0], [1, 0, 0], [1, 0, 0]])

@@ -56,16 +56,16 @@ def test_clip_leaves_nothing_of_a_box_outside():
     np.testing.assert_array_equal(clipped, [[0, 0, 5, 5], [20, 10, 20, 10]])
 
 
-def test_anchors_are_centred_and_of_the_size_asked_for():
-    grid = anchors.grid(2, 3, 16, sizes=(32, 64), ratios=(0.5, 1.0, 2.0))
-    assert grid.shape == (2 * 3 * 6, 4)
-    np.testing.assert_allclose(boxes.area(grid)[:6], [32**2] * 3 + [64**2] * 3, rtol=1e-5)
-    np.testing.assert_allclose((grid[:6, :2] + grid[:6, 2:]) / 2, 8)  # the first cell
-    np.testing.assert_allclose((grid[-6:, :2] + grid[-6:, 2:]) / 2, [[40, 24]] * 6, rtol=1e-6)  # the last
-    height, width = (grid[:, 3] - grid[:, 1], grid[:, 2] - grid[:, 0])
-    np.testing.assert_allclose((height / width)[:3], [0.5, 1, 2], rtol=1e-5)
+def test_reference_boxes_are_of_the_size_asked_for():
+    found = anchors.about_origin((32, 64), (0.5, 1.0, 2.0))
+    np.testing.assert_allclose(boxes.area(found), [32**2, 64**2] * 3, rtol=0.03)  # whole pixels
+    np.testing.assert_array_equal(found[:, :2], -found[:, 2:])
+    height, width = (found[:, 3] - found[:, 1], found[:, 2] - found[:, 0])
+    np.testing.assert_allclose(height / width, [0.5, 0.5, 1, 1, 2, 2], rtol=0.05)
 
 
-def test_a_pyramid_has_a_grid_a_level_and_rounds_up():
-    grids = anchors.pyramid((100, 64), ((16, (32,)), (32, (64,))), (1.0,))
-    assert [len(g) for g in grids] == [7 * 4, 4 * 2]
+def test_a_grid_has_the_reference_boxes_at_each_cell():
+    reference = np.array([[-4, -2, 4, 2], [0, 0, 6, 6]], "float32")
+    found = np.array(anchors.grid(reference, (2, 3), (16, 8)))
+    want = [box + np.array([x, y, x, y]) for y in (0, 16) for x in (0, 8, 16) for box in reference]
+    np.testing.assert_array_equal(found, want)

@@ -14,7 +14,7 @@ import keras_cnns
 from keras_cnns import export, weights
 from keras_cnns.errors import InputError
 from keras_cnns.models import list_models
-from keras_cnns.weights import carry, cards, releases
+from keras_cnns.weights import carry, cards, releases, zoo
 
 NAME, SIZE = "mobilenet_v1_025", (64, 96)
 
@@ -151,6 +151,16 @@ def test_caffes_mean_is_the_networks_own_then(tmp_path):
     np.testing.assert_allclose(network(image), want, atol=1e-5)
     assert network.get_layer("conv4_x").output.shape[1:] == (4, 4, 1024)  # its layers are its own
     keras.Model(network.input, network.get_layer("conv4_x").output)
+
+
+def test_a_detector_begins_with_its_backbones_weights():
+    network = keras_cnns.create_model("ssd300_mobilenet_v1", weights=None)
+    assert zoo.backbone_of("ssd300_mobilenet_v1") == "mobilenet_v1" and zoo.backbone_of("lenet5") is None
+    classifier = keras_cnns.create_model("mobilenet_v1", num_classes=None)
+    zoo._take(network, classifier)
+    for layer in classifier.layers:
+        ours = [each for each in carry.leaves(network) if each.name == layer.name]
+        assert not layer.weights or all(map(np.array_equal, ours[0].get_weights(), layer.get_weights()))
 
 
 def test_unknown_names():

@@ -8,15 +8,15 @@ from keras import layers
 
 
 def pyramid(maps, width=256):
-    """`[C2, C3, ...]`, finest first, `-> [P2, P3, ..., P6]`, each `[B, H_l, W_l, width]`, one coarser than given."""
+    """`[C2, C3, ...]`, finest first, `-> [P2, P3, ..., P6]`, each `[B, H_l, W_l, width]`, one coarser than given.
+
+    Each map's sides are twice the next one's.
+    """
     finest = 2
     lateral = [layers.Conv2D(width, 1, name=f"lateral{i}")(c) for i, c in enumerate(maps, finest)]
     top_down = lateral[-1:]
     for i, fine in reversed(list(enumerate(lateral[:-1], finest))):
         x = layers.UpSampling2D(2, name=f"up{i}")(top_down[0])
-        extra = x.shape[1] - fine.shape[1], x.shape[2] - fine.shape[2]  # a side may be odd
-        if any(extra):
-            x = layers.Cropping2D(((0, extra[0]), (0, extra[1])), name=f"crop{i}")(x)
         top_down.insert(0, layers.Add(name=f"merge{i}")([fine, x]))
     outputs = [layers.Conv2D(width, 3, padding="same", name=f"P{i}")(x) for i, x in enumerate(top_down, finest)]
     coarsest = len(maps) + finest

@@ -1,0 +1,241 @@
+"""Caffe's files: written here byte by byte, read, carried over; answers as of the same nets in torch.
+
+Those in torch need an environment that KERAS_CNNS_TORCHVISION names, as in test_carry.py.
+"""
+
+import os
+import pathlib
+import struct
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cnns import create_model, weights
+from keras_cnns.errors import InputError
+from keras_cnns.models.segmentation import fcn
+from keras_cnns.weights import caffe, names
+
+TORCHVISION = os.environ.get("KERAS_CNNS_TORCHVISION")
+
+
+# Protocol buffers' wire format, and the numbers of fields in caffe.proto.
+
+def varint(n):
+    return bytes([n]) if n < 128 else bytes([n % 128 + 128]) + varint(n // 128)
+
+
+def field(number, payload):
+    """A whole number, or bytes after their length."""
+    if isinstance(payload, int):
+        return varint(8 * number) + varint(payload)
+    return varint(8 * number + 2) + varint(len(payload)) + payload
+
+
+def blob(array, old=False, double=False):
+    shape = field(7, field(1, b"".join(map(varint, array.shape))))
+    if old:  # num, channels, height, width
+        shape = b"".join(field(i, n) for i, n in enumerate((1,) * (4 - array.ndim) + array.shape, 1))
+    data = field(8, array.astype("<f8").tobytes()) if double else field(5, array.astype("<f4").tobytes())
+    return data + shape
+
+
+def net(layers, old=False, **form):
+    """`{name: arrays}` as a NetParameter, after a layer without any, with fields that no reader of weights needs."""
+    written = field(1, b"a net") + field(3, b"data")
+    if old:
+        written += field(2, field(4, b"relu1") + field(5, 18))
+        for name, arrays in layers.items():
+            blobs = b"".join(field(6, blob(array, True, **form)) for array in arrays)
+            written += field(2, field(2, b"below") + field(4, name.encode()) + blobs + field(5, 4)
+                             + varint(8 * 7 + 5) + struct.pack("<f", 1.0))
+    else:
+        written += field(100, field(1, b"relu1") + field(2, b"ReLU"))
+        for name, arrays in layers.items():
+            blobs = b"".join(field(7, blob(array, **form)) for array in arrays)
+            written += field(100, field(1, name.encode()) + field(2, b"Convolution") + blobs + field(10, 1))
+    return written
+
+
+def some_layers():
+    rng = np.random.default_rng(0)
+    shapes = {"conv1": ((4, 3, 5, 5), (4,)), "fc6": ((7, 100), (7,)), "upscore": ((2, 2, 4, 4),), "one": ((1, 7), (1,))}
+    return {name: tuple(rng.normal(size=s).astype("float32") for s in of) for name, of in shapes.items()}
+
+
+@pytest.mark.parametrize("form", [{}, {"old": True}, {"double": True}, {"old": True, "double": True}], ids=str)
+def test_files_of_either_form_are_read(form, tmp_path):
+    path, layers = tmp_path / "a.caffemodel", some_layers()
+    path.write_bytes(net(layers, **form))
+    found = caffe.read(path)
+    assert list(found) == list(layers)
+    for name, arrays in layers.items():
+        assert len(found[name]) == len(arrays)
+        for ours, theirs in zip(found[name], arrays):
+            assert ours.dtype == "float32" and ours.shape == theirs.shape
+            np.testing.assert_array_equal(ours, theirs)
+    donor = caffe.donor(str(path))
+    assert list(donor) == ["conv1.weight", "conv1.bias", "fc6.weight", "fc6.bias", "upscore.weight", "one.weight",
+                           "one.bias"]
+    np.testing.assert_array_equal(donor["fc6.bias"], layers["fc6"][1])
+
+
+def test_more_than_two_arrays_of_a_layer_are_numbered(tmp_path):
+    path = tmp_path / "a.caffemodel"
+    path.write_bytes(net({"bn1": (np.ones(3), np.ones(3), np.array([999.0]))}))
+    assert list(caffe.donor(path)) == ["bn1.weight", "bn1.bias", "bn1.2"]
+
+
+def test_a_file_cut_anywhere_is_refused_or_lacks_whole_layers(tmp_path):
+    whole, path, layers = net(some_layers()), tmp_path / "cut.caffemodel", some_layers()
+    read = 0
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        try:
+            found = caffe.read(path)
+        except InputError as error:
+            assert "cut.caffemodel" in str(error) and "\n" not in str(error)
+        else:
+            read += 1
+            assert len(found) < len(layers)
+            assert all(np.array_equal(a, b) for name in found for a, b in zip(found[name], layers[name]))
+    assert read <= len(layers)
+
+
+@pytest.mark.parametrize("content, says", [
+    (b"", "no layer with weights"), (b'name: "AlexNet"\nlayer {\n  name: "data"\n}\n', "b.caffemodel: no"),
+    (b"<html>404</html>", "b.caffemodel: no"), (b"\x89HDF\r\n\x1a\n" + bytes(100), "b.caffemodel: no"),
+    (np.random.default_rng(0).bytes(1000), "b.caffemodel: no"),
+    (field(100, field(1, b"conv1") + field(7, field(5, bytes(12)) + field(7, field(1, b"\x02\x02")))),
+     r"layer 'conv1': 12 bytes of numbers for a shape of \(2, 2\)"),
+    (field(100, field(1, b"conv1") + field(7, field(5, bytes(13)) + field(7, field(1, b"\x03")))), "13 bytes"),
+    (field(100, field(1, b"conv1") + field(7, field(7, field(1, b"\xff" * 9 + b"\x01")))), r"0 bytes .* \(-1,\)"),
+    (net({"relu1": ()}), "no layer with weights"),
+])
+def test_what_is_no_file_of_weights_is_refused(content, says, tmp_path):
+    (tmp_path / "b.caffemodel").write_bytes(content)
+    with pytest.raises(InputError, match=says) as error:
+        caffe.read(tmp_path / "b.caffemodel")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    for path in (tmp_path / "nowhere.caffemodel", tmp_path):
+        with pytest.raises(InputError, match="no such file"):
+            caffe.read(path)
+
+
+def test_changed_bytes_give_numbers_or_an_error(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "a.caffemodel"
+    for _ in range(300):
+        content = bytearray(net(some_layers(), old=bool(rng.integers(2))))
+        for position in rng.integers(len(content), size=3):
+            content[position] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            caffe.donor(path)
+        except InputError as error:
+            assert "a.caffemodel" in str(error)
+
+
+# Answers
+
+UNITS = 24  # of FCN's fc6 and fc7 here
+
+
+def in_torch(name, height, width, units, folder):
+    """A net's answers, pixels, and its weights as a file."""
+    activate = pathlib.Path(TORCHVISION, "bin", "activate-torchvision")
+    activate = activate if activate.exists() else activate.with_name("activate")
+    script = pathlib.Path(__file__).with_name("torch_caffe.py")
+    command = [script, name, height, width, units, folder / "donor.npz"]
+    subprocess.run(["bash", "-c", '. "$0" && python "$@"', activate, *map(str, command)], check=True)
+    with np.load(folder / "donor.npz") as file:
+        donor = dict(file)
+    (folder / "donor.npz").unlink()
+    layers = {}
+    for key in donor:
+        if key.startswith("weights/"):
+            layers.setdefault(key.removeprefix("weights/").split("|")[0], []).append(donor[key])
+    (folder / "a.caffemodel").write_bytes(net(layers, old=len(name) % 2 == 0))
+    answers = {key.removeprefix("answer/"): donor[key] for key in donor if key.startswith("answer/")}
+    return answers, donor["pixels"], folder / "a.caffemodel"
+
+
+def assert_same(network, pixels, answers):
+    heads = {name: network.get_layer(name).input for name in answers if name in network.output_names}
+    for name, found in keras.Model(network.input, heads)(pixels).items():
+        difference = np.abs(np.array(found) - answers[name]).max() / np.abs(answers[name]).max()
+        print(f"{network.name} {name}: largest difference of a logit {difference:.1e} of the largest")
+        assert answers[name].std() > 0.1 and difference < 1e-4
+
+
+@pytest.mark.skipif(not TORCHVISION, reason="no KERAS_CNNS_TORCHVISION")
+@pytest.mark.parametrize("name, ours, height, width, units", [
+    ("bvlc_alexnet", ("alexnet",), 99, 131, 4096),
+    ("bvlc_googlenet", ("googlenet_aux", "googlenet"), 80, 128, 1024),
+    ("fcn8s", ("fcn8s",), 21, 38, UNITS),
+    *(pytest.param(*row, marks=pytest.mark.slow) for row in [
+        ("bvlc_alexnet", ("alexnet",), 67, 195, 4096),
+        ("bvlc_googlenet", ("googlenet_aux", "googlenet"), 224, 224, 1024),
+        ("fcn32s", ("fcn32s",), 50, 33, UNITS), ("fcn16s", ("fcn16s",), 50, 33, UNITS),
+        ("vgg_ilsvrc_16", ("vgg16",), 64, 96, 4096), ("vgg_ilsvrc_19", ("vgg19",), 64, 32, 4096)])])
+def test_answers_are_those_of_caffes_net(name, ours, height, width, units, tmp_path, monkeypatch):
+    monkeypatch.setattr(fcn, "WIDTH", UNITS)
+    answers, pixels, path = in_torch(name, height, width, units, tmp_path)
+    donor = caffe.donor(path)
+    path.unlink()
+    for name in ours:
+        network = create_model(name, pixels.shape[1:])
+        report = weights.transfer(network, donor)
+        assert_same(network, pixels, answers)
+        assert not report.kept and bool(report.notes) == (not name.startswith("fcn"))
+        assert {key[:6] for key in report.left_out} == ({"loss1/", "loss2/"} if name == "googlenet" else set())
+        assert len(report.carried) + len(report.left_out) == len(donor)
+
+
+def test_zeros_of_the_same_shapes_are_carried_and_other_nets_refused(monkeypatch):
+    monkeypatch.setattr(fcn, "WIDTH", UNITS)
+    coarse, fine = (create_model(name, (8, 8, 3), 21) for name in ("fcn16s", "fcn8s"))
+
+    def zeros(network):
+        return caffe.Donor({f"{layer.name}.{'weight' if w.name == 'kernel' else 'bias'}": np.zeros(
+            [w.shape[i] for i in (3, 2, 0, 1)] if len(w.shape) == 4 else w.shape, "float32")
+            for layer in network.layers for w in layer.weights})
+
+    report = weights.transfer(coarse, zeros(coarse))
+    assert len(report.carried) == len(coarse.weights) and not report.notes
+    with pytest.raises(InputError, match=r"missing: upscore_pool4\.weight, score_pool3\.weight.*left over: upscore16"):
+        weights.transfer(fine, zeros(coarse))
+    more = create_model("fcn16s", (8, 8, 3), 5)
+    with pytest.raises(InputError, match="wrong shape"):
+        weights.transfer(more, zeros(coarse))
+    assert "upscore16/kernel" in weights.transfer(more, zeros(coarse), new_head=True).kept
+
+
+def test_two_scores_of_an_anchor_become_one_and_deviations_are_divided_out():
+    rng = np.random.default_rng(0)
+    tensors = {"rpn_cls_score.weight": rng.normal(size=(18, 5, 1, 1)), "rpn_cls_score.bias": rng.normal(size=18),
+               "bbox_pred.weight": rng.normal(size=(84, 6)), "bbox_pred.bias": rng.normal(size=84)}
+    ours, x, y = caffe.as_ours("faster_rcnn_vgg16", tensors), rng.normal(size=5), rng.normal(size=6)
+    scores = np.exp(tensors["rpn_cls_score.weight"][..., 0, 0] @ x + tensors["rpn_cls_score.bias"]).reshape(2, 9)
+    logits = ours["rpn_cls_score.weight"][..., 0, 0] @ x + ours["rpn_cls_score.bias"]
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), scores[1] / scores.sum(0))
+    offsets = (tensors["bbox_pred.weight"] @ y + tensors["bbox_pred.bias"]).reshape(21, 4)
+    found = (ours["bbox_pred.weight"] @ y + ours["bbox_pred.bias"]).reshape(21, 4)
+    np.testing.assert_allclose(found * (0.1, 0.1, 0.2, 0.2), offsets, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ours, theirs", {
+    "conv1_1": "conv1_1", "conv5_3": "conv5_3", "rpn_conv": "rpn_conv/3x3", "rpn_cls": "rpn_cls_score",
+    "rpn_reg": "rpn_bbox_pred", "fc6": "fc6", "cls_score": "cls_score", "bbox_pred": "bbox_pred"}.items())
+def test_names_of_faster_rcnn(ours, theirs):
+    assert names.find(caffe.FASTER_RCNN, ours) == theirs
+
+
+def test_tensors_of_other_shapes_reach_the_refusal():
+    for name, changes in caffe.CHANGES.items():
+        for shape in ((), (3,), (3, 5), (2, 3, 4, 5)):
+            tensors = dict.fromkeys(changes, np.zeros(shape or 1))
+            assert caffe.as_ours(name, tensors).keys() == changes.keys()
