@@ -202,7 +202,10 @@ def _read(options, task, split=None, class_names=None):
     """Samples and class names of `--data` for a task; says what was skipped."""
     from keras_cnns.data import named
 
-    read = {"detection": named.detection, "classification": named.classification}[task]
+    read = {"detection": named.detection, "classification": named.classification}.get(task)
+    if read is None:
+        raise InputError(f"Networks of {task} are trained and evaluated in Python, with compile and fit; from here those "
+                         "of classification and detection are.")
     samples, names, skipped = read(options.data, split or options.split, class_names, options.on_bad_sample)
     for line in skipped:
         print(f"skipped {line}", file=sys.stderr)
@@ -346,11 +349,11 @@ def _release(options):
 
 
 def _load(options, **decoding):
-    """What is served of it, a classifier itself or a detector's inference graph, and its class names or None."""
+    """What is served of it, itself or a detector's inference graph, and its class names or None."""
     from keras_cnns import models
 
     network, names, task = _network(options)
-    return network if task == "classification" else models.detector(network, **decoding), names
+    return models.detector(network, **decoding) if task == "detection" else network, names
 
 
 def _evaluate(options):

@@ -71,8 +71,8 @@ class MaskLoss(losses.Loss):
     """Log loss of each cell of the true class's mask, averaged over cells and then objects. Mask R-CNN, section 3.
 
     `[B, P, M * M + 1], logits [B, P, M, M, K+1] -> [B]`. Target rows are a mask's cells, row by row, 0 to 1, and the
-    label; rows that are no object, label 0 or -1, do not count. Classes do not compete: the logits of all others, and of
-    channel 0, the background, get no gradient.
+    label; rows that are no object, label 0 or -1, do not count. Classes do not compete: the logits of all others, and
+    of channel 0, the background, get no gradient.
     """
 
     def call(self, targets, logits):

@@ -176,19 +176,40 @@ def one_thread_an_op(elements):
     return elements.with_options(options)
 
 
-def canvases(samples, image_size, batch):
-    """Every sample once, in order, letterboxed.
+def canvases(samples, image_size, batch, fit=images.letterbox):
+    """Every sample once, in order, letterboxed; or as another `fit` of `data.images` brings them to the size.
 
     Returns:
       `tf.data.Dataset` of (canvas `[B, H, W, 3]` float32; scale `(x, y)`, canvas pixels to an image pixel, `[B, 2]`;
       width and height of the images, `[B, 2]` float32); the last batch may be short.
     """
     def prepare(element):
-        image, scale = images.letterbox(element["image"], image_size)
+        image, scale = fit(element["image"], image_size)
         return image, scale, tf.cast(tf.shape(element["image"])[:2][::-1], tf.float32)
 
     elements = data_samples.dataset(samples).map(prepare, tf.data.AUTOTUNE, deterministic=True)
     return one_thread_an_op(elements.batch(batch).prefetch(2))
+
+
+def resized(samples, shorter=800, longer=1333):
+    """Every sample once, in order and alone, its shorter side so many pixels, the longer at most so many.
+
+    The sizes, and the bilinear pixels, that torchvision's detectors make of an image (FPN, section 5; Mask R-CNN,
+    section 3.1).
+
+    Returns:
+      as `canvases`, a batch being one image of a size of its own.
+    """
+    def prepare(element):
+        given = tf.shape(element["image"])[:2]
+        sides = tf.cast(given, tf.float32)
+        factor = tf.minimum(shorter / tf.reduce_min(sides), longer / tf.reduce_max(sides))
+        size = tf.cast(tf.floor(tf.cast(given, tf.float64) * tf.cast(factor, tf.float64)), tf.int32)
+        image = tf.image.resize(element["image"], size)
+        return image, (tf.cast(size, tf.float32) / sides)[::-1], sides[::-1]
+
+    elements = data_samples.dataset(samples).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    return one_thread_an_op(elements.batch(1).prefetch(2))
 
 
 def with_targets(elements, encode, names):

@@ -296,6 +296,12 @@ def central(image, shape):
     return tf.ensure_shape(canvas, (*image.shape[:-3], *shape))
 
 
+def stretched(image, size):
+    """Scales an image to a canvas, whatever the proportions; as `letterbox`."""
+    scale = tf.cast(size, tf.float32) / tf.cast(tf.shape(image)[-3:-1], tf.float32)
+    return tf.ensure_shape(tf.image.resize(image, size), (*image.shape[:-3], *size, 3)), scale[::-1]
+
+
 def resized_middle(image, shape, resize):
     """The middle of a resized image, to the pixel as torchvision's and Caffe's protocols of testing have it: resizing is
     bilinear, smoothed where it shrinks, and rounded to whole numbers.

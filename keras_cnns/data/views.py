@@ -185,8 +185,9 @@ def look(element, window, canvas, mirrored=False, padding=images.PADDING, colour
       The others as of `render`.
 
     Returns:
-      the element with its image, masks (as many as were given) and segmentation on the canvas, and whither an image's `(x, y)` goes:
-      `(x, y) * scale + shift`, float32 `[2]` each, exactly as the pixels were resized. Mirrored, x has a negative scale.
+      the element with its image, masks (as many as were given) and segmentation on the canvas, and whither an image's
+      `(x, y)` goes: `(x, y) * scale + shift`, float32 `[2]` each, exactly as the pixels were resized. Mirrored, x has a
+      negative scale.
     """
     image = element["image"]
     if not isinstance(image, images.Opened):

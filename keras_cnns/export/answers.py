@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_cnns import models
 from keras_cnns.data import images
 from keras_cnns.errors import InputError
 from keras_cnns.ops import masks
@@ -57,14 +58,15 @@ def kind_of(model):
 
 def _detector(model):
     height, width, _ = shape = model.input_shape[1:]
+    fit = images.stretched if models.stretched(model) else images.letterbox
 
     def prepare(image):
         """The canvas, its scale, and the image's sides: height, width."""
         sides = tf.cast(tf.shape(image)[-3:-1], tf.float32)
-        return *images.letterbox(image, shape[:2]), sides
+        return *fit(image, shape[:2]), sides
 
     def answer(canvas, scale, sides):
-        """Boxes from the canvas to the image: scale `[..., 2]` as `letterbox` gives it, sides (height, width)."""
+        """Boxes from the canvas to the image: scale `[..., 2]` as `fit` gives it, sides (height, width)."""
         found = model(canvas, training=False)
         factor = tf.concat([scale, scale], -1)[..., None, :]
         limit = tf.concat([sides, sides], -1)[..., None, ::-1]  # x before y
@@ -94,7 +96,7 @@ def _detector(model):
 
 
 def with_joints(found, boxes):
-    """A detector's answer with keypoints `[B, N, J, 3]` (x, y, a logit) for heat maps: the middle of the hottest cell."""
+    """A detector's answer with keypoints `[B, N, J, 3]` (x, y, a logit) for heat maps: the hottest cell's middle."""
     if "heatmaps" not in found:
         return dict(found)
     size, joints = found["heatmaps"].shape[3:]
@@ -119,7 +121,8 @@ def detections(found, height, width):
     if "keypoints" in found:
         x, y, score = tf.unstack(found["keypoints"], axis=-1)
         sides = tf.convert_to_tensor(height)[..., None], tf.convert_to_tensor(width)[..., None]
-        answer |= {"detection_keypoints": tf.stack([y / sides[0], x / sides[1]], -1), "detection_keypoint_scores": score}
+        answer["detection_keypoints"] = tf.stack([y / sides[0], x / sides[1]], -1)
+        answer["detection_keypoint_scores"] = score
     return answer
 
 

@@ -21,7 +21,7 @@ def tflite(model, path, quantization=None):
 
     Signature serving_default: image, float32 `[1, H, W, C]`, RGB or grey, 0 to 255, of the network's size; answers as
     `saved_model` names them, boxes in 0...1 of that input. The phone prepares its picture: for a detector it scales it
-    into the top left corner of the input, proportions kept, as `data.images.letterbox` does; for a classifier it cuts
+    into the top left corner of the input, proportions kept, as `data.images.letterbox` does (for an SSD to all of it, `stretched`); for a classifier it cuts
     and scales as `data.images.central`.
 
     Args:

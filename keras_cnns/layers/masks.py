@@ -43,9 +43,9 @@ class MaskTargets(layers.Layer):
 class KeypointTargets(layers.Layer):
     """Where in each region its object's joints are. Mask R-CNN, section 5.
 
-    `rois [B, P, 4], matched [B, P], row targets [B, P, 5], keypoints [B, G, J, 3] -> [B, P, J]`: positions in a grid of
-    size x size cells, `row * size + column`; -1 of a joint that is not labelled or lies outside, and of a region that is
-    no object.
+    `rois [B, P, 4], matched [B, P], row targets [B, P, 5], keypoints [B, G, J, 3] -> [B, P, J]`: positions in a grid
+    of size x size cells, `row * size + column`; -1 of a joint that is not labelled or lies outside, and of a region
+    that is no object.
 
     Args:
       size: of the grid, cells to a side.
@@ -60,7 +60,8 @@ class KeypointTargets(layers.Layer):
         corner, sides = rois[..., None, :2], box_ops.center_form(rois)[1][..., None, :]
         cell = ops.floor(ops.divide_no_nan(joints[..., :2] - corner, sides) * self.size)
         cell = ops.where(joints[..., :2] == rois[..., None, 2:], self.size - 1.0, cell)  # the last edge is inside
-        counted = ops.all((cell >= 0) & (cell < self.size), -1) & (joints[..., 2] > 0) & (targets[..., 4] > 0)[..., None]
+        inside = ops.all((cell >= 0) & (cell < self.size), -1)
+        counted = inside & (joints[..., 2] > 0) & (targets[..., 4] > 0)[..., None]
         return ops.stop_gradient(ops.where(counted, cell[..., 1] * self.size + cell[..., 0], -1.0))
 
     def get_config(self):

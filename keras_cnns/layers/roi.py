@@ -160,9 +160,9 @@ class RoIAlign(layers.Layer):
             low, high = low * scale - shift, high * scale - shift
             length = high - low if self.aligned else ops.maximum(high - low, 1.0)
             last = ops.cast(_pick(limits, level), "float32")[..., None] - 1.0
+            bins, each = ops.arange(self.size, dtype="float32"), (length / self.size)[..., None]
             for k in range(self.samples):
-                bins = ops.arange(self.size, dtype="float32") + (k + 0.5) / self.samples
-                p = low[..., None] + bins * (length / self.size)[..., None]
+                p = low[..., None] + bins * each + (k + 0.5) * each / self.samples  # in torchvision's order, to a bit
                 inside = ops.cast((p >= -1.0) & (p <= last + 1.0), "float32")
                 p = ops.clip(p, 0.0, last)
                 below = ops.minimum(ops.floor(p), last)

@@ -113,3 +113,8 @@ def detector(network, **decoding):
     if not hasattr(module, "detector"):
         raise InputError(f"{network.name} is no detector. Detectors: {', '.join(list_models(task='detection'))}.")
     return module.detector(network, **decoding)
+
+
+def stretched(detector):
+    """Whether a detector's graph is shown images stretched to its size, as its authors do, and not letterboxed."""
+    return getattr(MODELS.get(detector.name.removesuffix("_detector")), "STRETCHED", False)

@@ -1,8 +1,8 @@
 """Masks of objects: cut out to travel, aligned to regions to learn from, pasted into the image.
 
 A mask of a whole canvas for each of a hundred objects would be a hundred images. So an object's mask travels as a
-crop of `size x size` cells, uint8, read around its box: cell (i, j) is the pixel at `start + step * (j, i)` (`window`). Of
-an object up to `size - 2` pixels that is the mask itself; of a larger one every second, third, ... pixel.
+crop of `size x size` cells, uint8, read around its box: cell (i, j) is the pixel at `start + step * (j, i)`
+(`window`). Of a side up to `size - 2` pixels that is the mask itself; of a longer one every second, third, ... pixel.
 """
 
 import numpy as np
@@ -59,7 +59,7 @@ def _readings(low, high, start, step, limit, size, cells):
 
 
 def cut(masks, boxes, inner):
-    """The masks of boxes of which a part is left: `[..., M, M], [..., 4], [..., 4] -> [..., M, M]`, stretched to that part.
+    """The masks of boxes of which a part is left, that part: `[..., M, M], [..., 4], [..., 4] -> [..., M, M]`.
 
     Bilinear; a box without area in either list gives zeros.
     """
@@ -71,7 +71,8 @@ def cut(masks, boxes, inner):
         scale = ops.divide_no_nan(inner[..., high] - inner[..., low], length)
         shift = ops.divide_no_nan(inner[..., low] - boxes[..., low], length) * size
         place = ops.clip((grid + 0.5) * scale[..., None] + shift[..., None] - 0.5, 0.0, size - 1.0)
-        return ops.maximum(1.0 - ops.abs(place[..., None] - grid), 0.0) * ops.cast(scale > 0, "float32")[..., None, None]
+        weights = ops.maximum(1.0 - ops.abs(place[..., None] - grid), 0.0)
+        return ops.where(scale[..., None, None] > 0, weights, 0.0)
 
     return ops.matmul(ops.matmul(axis(1, 3), masks), ops.swapaxes(axis(0, 2), -1, -2))
 
@@ -79,8 +80,8 @@ def cut(masks, boxes, inner):
 def paste(masks, boxes, height, width, threshold=0.5):
     """Masks of boxes into an image: `[N, M, M], [N, 4] -> [N, height, width]`, bool, NumPy.
 
-    As torchvision's `paste_masks_in_image`, whose rule is that of the authors' code: a border of zeros around each mask,
-    box and border rounded toward 0 to whole pixels, bilinear; inside is what exceeds the threshold.
+    As torchvision's `paste_masks_in_image`, whose rule is that of the authors' code: a border of zeros around each
+    mask, box and border rounded toward 0 to whole pixels, bilinear; inside is what exceeds the threshold.
 
     Args:
       masks: 0 to 1. boxes: pixels of the image; they may reach beyond it.
@@ -133,7 +134,7 @@ def _cubic(cells, count):
 
 
 def _stretch(cells, low, high, limit):
-    """Bilinear weights of cells stretched to the pixels `low ... high`, both inclusive, and the slice of those in the image."""
+    """Bilinear weights of cells stretched to the pixels `low ... high`, both inclusive, and which are in the image."""
     count = max(high - low + 1, 1)
     inside = slice(max(low, 0), max(min(high + 1, limit), 0))
     pixels = np.arange(inside.start, max(inside.stop, inside.start), dtype="float32") - np.float32(low)

@@ -6,7 +6,7 @@ import rich.progress
 from pycocotools import mask as coco_mask
 
 from keras_cnns import models
-from keras_cnns.data import augment, batches, coco, views
+from keras_cnns.data import augment, batches, coco, images, views
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
 from keras_cnns.metrics import detection as metrics
@@ -25,7 +25,7 @@ def compiled(network, optimizer, recipe, samples):
 
 
 def elements(network, samples, recipe, seed, first_step):
-    """What `fit` is given: image, boxes and labels, and masks or keypoints; of a single-shot detector, image and targets.
+    """What `fit` is given: image, boxes, labels, and masks or keypoints; of a single-shot detector, image and targets.
 
     Raises:
       InputError: samples without what the network learns from.
@@ -35,8 +35,8 @@ def elements(network, samples, recipe, seed, first_step):
     inputs = {"image": network.input} if single_shot else network.input
     for field in {"masks", "keypoints"} & inputs.keys():
         if without := [sample.name for sample in samples if getattr(sample, field) is None]:
-            raise InputError(f"{without[0]}: has no {field}, which {network.name} learns from; name data that have them, "
-                             "or a detector of boxes.")
+            raise InputError(f"{without[0]}: has no {field}, which {network.name} learns from; name data that have "
+                             "them, or a detector of boxes.")
     samples = _with(samples, inputs)
     crop = inputs["masks"].shape[-1] if "masks" in inputs else None
     pairs = coco.KEYPOINT_PAIRS if "keypoints" in inputs else ()
@@ -70,18 +70,27 @@ def evaluation(network, samples, batch):
     return evaluated
 
 
-def detect(detector, samples, batch=8, progress=True):
+def detect(detector, samples, batch=8, progress=True, sides=(800, 1333)):
     """A detector's answers for each sample, in pixels of its own image; what lies in the margin beside it is dropped.
 
+    Args:
+      batch: images at a time, letterboxed to the detector's size, or stretched (SSD). sides: where it has none, each image is shown alone,
+        its shorter side so many pixels and its longer at most so many.
+
     Returns:
-      a list of dicts, boxes `[N, 4]`, scores `[N]`, labels `[N]`, NumPy, in the order of the samples; where the detector
-      gives them also masks, `[N]` run lengths of the image's size as of `data.samples.Sample` (`mask_pixels` decodes
-      them), or keypoints `[N, J, 3]`: x, y, and a logit.
+      a list of dicts, boxes `[N, 4]`, scores `[N]`, labels `[N]`, NumPy, in the order of the samples; where the
+      detector gives them also masks, `[N]` run lengths of the image's size as of `data.samples.Sample` (`mask_pixels`
+      decodes them), or keypoints `[N, J, 3]`: x, y, and a logit.
     """
     found = []
-    elements = batches.canvases(_with(samples, ()), detector.input_shape[1:3], batch)
+    size, plain = detector.input_shape[1:3], _with(samples, ())
+    if None in size:
+        elements = batches.resized(plain, *sides)
+    else:
+        fit = images.stretched if models.stretched(detector) else images.letterbox
+        elements = batches.canvases(plain, size, batch, fit)
     for image, scale, side in rich.progress.track(
-            elements, "Detecting", total=-(-len(samples) // batch), transient=True, disable=not progress,
+            elements, "Detecting", total=int(elements.cardinality()), transient=True, disable=not progress,
             console=rich.console.Console(stderr=True)):
         answer = detector.predict_on_batch(image)
         scale, side = np.array(scale), np.array(side)
@@ -89,7 +98,8 @@ def detect(detector, samples, batch=8, progress=True):
             whole = answer["boxes"][i, :n] / np.tile(scale[i], 2)
             boxes = np.minimum(whole, np.tile(side[i], 2))
             real = np.flatnonzero((boxes[:, 2:] - boxes[:, :2]).min(1) >= 1)  # pixel
-            found.append({"boxes": boxes[real], "scores": answer["scores"][i][real], "labels": answer["labels"][i][real]})
+            found.append({"boxes": boxes[real],
+                          "scores": answer["scores"][i][real], "labels": answer["labels"][i][real]})
             if "masks" in answer:
                 width, height = side[i].astype(int)
                 pasted = mask_ops.paste(answer["masks"][i][real], whole[real], height, width)
@@ -104,7 +114,7 @@ def _run_lengths(masks):
 
 
 def mask_pixels(found):
-    """The masks of an answer of `detect`, `[N, H, W]`, 1 inside; none of a detector of boxes: what `pictures.draw` takes."""
+    """The masks of an answer of `detect`, `[N, H, W]`, 1 inside, none of a detector of boxes; for `pictures.draw`."""
     return np.moveaxis(coco_mask.decode(found["masks"]), -1, 0) if found.get("masks") else ()
 
 

@@ -14,7 +14,7 @@ from keras_cnns.weights import caffe, detectors, files, mask_rcnn, names, segmen
 STATE_DICTS = (names.STATE_DICTS | detectors.STATE_DICTS | mask_rcnn.STATE_DICTS | segmentation.STATE_DICTS
                | ssd.STATE_DICTS)
 TORCH_PARTS = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
-               "moving_variance": "running_var"}
+               "moving_variance": "running_var", "scale": "scale_weight"}
 
 
 class Report(NamedTuple):
@@ -63,29 +63,33 @@ def transfer(network, donor, new_head=False):
     own = [layer for layer in leaves(network) if layer.weights]
     kept = [layer for layer in own if new_head and layer.name in source.family.classifiers]
     left_out = source.left_out({layer.name for layer in own if layer not in kept})
-    values, used, missing, shapes = [], set(), [], []
-    for layer, variable in ((layer, v) for layer in own if layer not in kept for v in layer.weights):
+    def value_of(layer, variable):
+        tensors = source.tensors_of(layer.name, variable.name)
+        return source.value(network, layer, variable.name, [np.asarray(source.tensors[name]) for name in tensors])
+
+    used, missing, shapes = set(), [], []
+    targets = [(layer, variable) for layer in own if layer not in kept for variable in layer.weights]
+    for layer, variable in targets:
         tensors = source.tensors_of(layer.name, variable.name)
         used.update(tensors)
         if lost := [name for name in tensors if name not in source.tensors]:
             missing += lost
             continue
         try:
-            value = source.value(network, layer, variable.name, [source.tensors[name] for name in tensors])
+            shape = value_of(layer, variable).shape
         except (ValueError, IndexError):  # of too few dimensions, or of other sizes
-            value = None
-        if value is None or value.shape != tuple(variable.shape):
+            shape = None
+        if shape != tuple(variable.shape):
             given = ", ".join(f"{name} {source.tensors[name].shape}" for name in tensors)
             shapes.append(f"{given} for {layer.name}/{variable.name} {tuple(variable.shape)}")
-        values.append((variable, value))
     over = [name for name in source.tensors if name not in used and name not in left_out]
     wrong = [f"{what}: {', '.join(found[:12])}" + (f" and {len(found) - 12} more" if len(found) > 12 else "")
              for what, found in {"missing": missing, "left over": over,
                                  "wrong shape, kernels as Keras has them": shapes}.items() if found]
     if wrong:
         raise InputError(f"This donor does not fit {network.name}; nothing was changed. {'; '.join(wrong)}.")
-    for variable, value in values:
-        variable.assign(value)
+    for layer, variable in targets:  # made again, one by one: all at once they would take the network's memory once more
+        variable.assign(value_of(layer, variable))
     return Report(tuple(name for name in source.tensors if name in used), tuple(left_out),
                   tuple(f"{layer.name}/{v.name}" for layer in kept for v in layer.weights), source.notes)
 

@@ -4,8 +4,6 @@ import pathlib
 import pickle
 from typing import NamedTuple
 
-import numpy as np
-
 from keras_cnns.errors import InputError
 from keras_cnns.weights import caffe
 
@@ -17,7 +15,7 @@ class KerasFile(NamedTuple):
     """A Keras 2 file: tensors in the order of the layers, whose names in it need not be those of today's model."""
 
     path: str
-    layers: tuple  # (name, tensors) of each layer that has any
+    layers: tuple  # (name, tensors, `h5py.Dataset`s) of each layer that has any
 
 
 def read(path):
@@ -85,10 +83,10 @@ def _h5(path):
         return [_text(each) for key in pieces for each in group.attrs[key]]
 
     try:
-        with h5py.File(path) as file:
-            group = file.get("model_weights", file)
-            layers = [(name, tuple(np.asarray(group[name][tensor]) for tensor in attribute(group[name], "weight_names")))
-                      for name in attribute(group, "layer_names")]
+        file = h5py.File(path)  # open as long as its tensors are in use, which are read one by one
+        group = file.get("model_weights", file)
+        layers = [(name, tuple(group[name][tensor] for tensor in attribute(group[name], "weight_names")))
+                  for name in attribute(group, "layer_names")]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: is no whole HDF5 file of Keras weights ({_line(error)}); fetch it again.") from None
     layers = tuple((name, tensors) for name, tensors in layers if tensors)

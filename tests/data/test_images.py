@@ -332,3 +332,10 @@ def test_a_label_image_is_turned_as_the_image_is():
     for kind in ("PNG", "TIFF"):
         found = images.labels(encoded(GREY, kind, exif=oriented(6)), "x")
         np.testing.assert_array_equal(found, np.rot90(GREY, -1))
+
+
+def test_stretched_fills_the_canvas():
+    image = np.random.default_rng(0).uniform(0, 255, (30, 40, 3)).astype("float32")
+    canvas, scale = images.stretched(image, (60, 20))
+    np.testing.assert_allclose(canvas, tf.image.resize(image, (60, 20)))
+    assert scale.numpy().tolist() == [0.5, 2.0]  # x, y

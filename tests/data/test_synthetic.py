@@ -90,7 +90,8 @@ def test_masks_fill_their_boxes_and_do_not_cover_one_another():
 
 def test_a_mask_is_where_the_object_is():
     """Of an object alone in its picture the colours inside and outside are apart."""
-    sample = next(s for s in synthetic.samples(40, masks=True) if len(s.labels) == 1 and not any(s.details["truncated"]))
+    sample = next(s for s in synthetic.samples(40, masks=True)
+                  if len(s.labels) == 1 and not any(s.details["truncated"]))
     image, (mask,) = images.decode(sample.source, "picture").astype(float), samples.masks(sample)
     x1, y1, x2, y2 = sample.boxes[0].astype(int)
     around = (slice(max(y1 - 4, 0), y2 + 4), slice(max(x1 - 4, 0), x2 + 4))

@@ -399,7 +399,8 @@ def test_masks_decide_where_boxes_agree():
     truth = [objects(([0, 0, 20, 20], 1, False)) | {"masks": [square(0, 20)]}]
     detections = [found(([0, 0, 20, 20], 0.9, 1)) | {"masks": [square(0, 15)]}]
     boxes, masks = (coco_evaluation(truth, detections, kind) for kind in ("bbox", "segm"))
-    assert boxes.numbers["AP"] == pytest.approx(1) and masks.numbers["AP"] == pytest.approx(0.2)  # of IoU 0.5 and 0.55, 225 / 400
+    assert boxes.numbers["AP"] == pytest.approx(1)
+    assert masks.numbers["AP"] == pytest.approx(0.2)  # right at IoU 0.5 and 0.55: 225 / 400
     assert masks.ap == {1: masks.numbers["AP"]} and masks.ap50 == pytest.approx({1: 1.0})
 
 

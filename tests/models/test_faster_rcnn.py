@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_cnns.errors import InputError
 from keras_cnns.models import create_model, detector
 from keras_cnns.models.detection import faster_rcnn
 from keras_cnns.ops import boxes
@@ -89,6 +90,67 @@ def test_the_gradient_is_zero_in_an_ignored_region(network, which):
     on_the_other = np.array(boxes.iou(rows, other))[:, 0] >= 0.3
     assert inside.any() and gradient[inside & ~on_the_other].sum() == 0
     assert gradient.sum() > 0  # elsewhere it learns
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow's tape")
+def test_a_crowd_over_half_the_image_is_neither_learnt_nor_unlearnt(network):
+    """Nothing whose greater part lies in it has a loss; what has one lies outside, or on the object."""
+    import tensorflow as tf
+
+    x = some_input(1, ((-1, 2),))
+    x["boxes"] = np.array([[[0, 0, SIDE / 2, SIDE], [60, 20, 90, 70]]], "float32")
+    sampled = keras.Model(network.input, [network.get_layer("sample_rois").output[0], network.output])
+    rois, outputs = sampled(x, training=False)
+    for stage, places in (("rpn", anchors_of(network)), ("roi", np.array(rois)[0])):
+        inside = np.array(boxes.ioa(places, x["boxes"][0, :1]))[:, 0] >= 0.5
+        on_the_object = np.array(boxes.iou(places, x["boxes"][0, 1:]))[:, 0] >= 0.3
+        for which in (f"{stage}_cls", f"{stage}_reg"):
+            prediction, loss = tf.convert_to_tensor(outputs["predictions"][which]), faster_rcnn.losses()[which]
+            with tf.GradientTape() as tape:
+                tape.watch(prediction)
+                value = loss(outputs["targets"][which], prediction)
+            gradient = np.abs(tape.gradient(value, prediction).numpy()[0]).reshape(len(places), -1).sum(1)
+            assert (inside & ~on_the_object).any() and gradient[inside & ~on_the_object].sum() == 0, which
+            # The loss does not move, whatever is answered in there.
+            wild = prediction.numpy()
+            wild[0, inside & ~on_the_object] += 7.0
+            assert float(loss(outputs["targets"][which], wild)) == pytest.approx(float(value), abs=1e-6), which
+
+
+def test_losses_are_finite_where_no_proposal_survives(network):
+    head = network.get_layer("rpn_head").get_layer("rpn_reg")
+    before = head.get_weights()
+    try:
+        head.set_weights([0 * before[0], before[1] - 40.0])  # every box is moved out of the image, and shrinks to nothing
+        network.compile("sgd", loss=faster_rcnn.losses())
+        for labels in ((1, 3, 0), (0, 0, 0)):
+            logs = network.evaluate(some_input(2, labels=(labels,)), batch_size=2, verbose=0, return_dict=True)
+            assert np.isfinite(list(logs.values())).all()
+        found = detector(network, score_threshold=0.0)(some_input(1)["image"])
+        assert int(found["count"][0]) == 0
+    finally:
+        head.set_weights(before)
+
+
+@pytest.mark.parametrize("height, width", [(5, 7), (40, 97)])
+def test_any_size_of_image_trains_and_detects(height, width):
+    keras.utils.set_random_seed(0)
+    network = create_model("faster_rcnn_resnet18", (None, None, 3), 3)
+    x = some_input(2)
+    x["image"] = x["image"].repeat(2, 2)[:, :height, :width]
+    x["boxes"] = np.array([[[1, 1, 4, 4]]] * 2, "float32")
+    x["labels"] = x["labels"][:, :1]
+    network.compile("sgd", loss=faster_rcnn.losses())
+    assert np.isfinite(network.train_on_batch(x)).all()
+    found = {key: np.array(value) for key, value in detector(network, score_threshold=0.0)(x["image"]).items()}
+    assert (found["boxes"] >= 0).all() and (found["boxes"] <= [width, height, width, height]).all()
+
+
+def test_frozen_stages_do_not_learn():
+    network = create_model("faster_rcnn_resnet50_fpn", (64, 64, 3), 90, frozen_stages=2)
+    assert count(network.trainable_weights) == 41_532_886  # torchvision's, its last three stages learning
+    with pytest.raises(InputError, match="0 to 5 frozen stages"):
+        create_model("faster_rcnn_resnet18", (64, 64, 3), 3, frozen_stages=6)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow's tape")

@@ -8,7 +8,7 @@ def test_the_boxes_of_a_map_of_two_cells_by_hand():
     np.testing.assert_allclose(sides, [[0.2, 0.2], [0.4, 0.4], [0.2 * 2**0.5, 0.2 / 2**0.5],
                                        [0.2 / 2**0.5, 0.2 * 2**0.5]])
     found = default_boxes.pyramid([((1, 2), (50, 40), sides[:2])], (50, 100))
-    np.testing.assert_allclose(found, [[10, 20, 30, 30], [0, 15, 40, 35], [50, 20, 70, 30], [40, 15, 80, 35]], rtol=1e-6)
+    np.testing.assert_allclose(found, [[10, 20, 30, 30], [0, 15, 40, 35], [50, 20, 70, 30], [40, 15, 80, 35]], 1e-6)
 
 
 def test_boxes_are_cut_to_the_image_about_their_centres():

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 
@@ -117,3 +121,32 @@ def test_a_sample_does_not_depend_on_the_place_in_the_batch():
     alone = [np.array(targets.keep_sampled(labels[i:i + 1], 16, 0.5, keras.random.SeedGenerator(3)))[0]
              for i in range(4)]
     np.testing.assert_array_equal(together, alone)
+
+
+MEMORY = """
+import resource
+import keras
+import numpy as np
+from keras_cnns.layers.detection import Anchors, AnchorTargets
+from keras_cnns.ops import anchors
+image = np.zeros((1, 800, 1333, 3), "float32")
+maps = [np.zeros((1, -(-800 // s), -(-1344 // s), 1), "float32") for s in (4, 8, 16, 32, 64)]
+grids = Anchors([anchors.about_origin((s,), (0.5, 1, 2)) for s in (32, 64, 128, 256, 512)], 32)(image, maps)
+assert sum(len(g) for g in grids) == 268_569
+corner = np.random.default_rng(0).uniform(0, 600, (1, 100, 2))
+boxes = np.concatenate([corner, corner + 150], -1).astype("float32")
+layer, labels = AnchorTargets(), np.ones((1, 100), "int32")
+layer([g[:99] for g in grids], boxes, labels)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+targets = layer(grids, boxes, labels)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, targets.shape[1])
+"""
+
+
+def test_targets_of_a_pyramid_fit_into_little_memory():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == 0, done.stderr[-2000:]
+    megabytes = float(done.stdout.split()[-2])
+    print(f"{megabytes:.0f} MB for 268,569 anchors and 100 boxes")
+    assert megabytes < 300

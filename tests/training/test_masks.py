@@ -6,13 +6,15 @@ import pytest
 import tensorflow as tf
 
 from keras_cnns import export
-from keras_cnns.data import images, synthetic
+from keras_cnns.data import batches, images, synthetic
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
+from keras_cnns.export import answers
 from keras_cnns.metrics import detection as metrics
 from keras_cnns.models import create_model, detector, module_of
 from keras_cnns.ops import masks as mask_ops
 from keras_cnns.training import detect, recipes
+from tests.training import test_distribute
 
 SIZE = (96, 128)
 RECIPE = recipes.recipe("mask_rcnn_resnet18")._replace(learning_rate=1e-3, batch=8)
@@ -140,3 +142,47 @@ def test_eight_images_and_their_masks_are_learnt_by_heart(pictures):
     logs = detect.evaluation(network, few, 8)()
     print(logs)
     assert logs["AP50"] > 0.9 and logs["mask_AP50"] > 0.85
+
+
+def test_a_network_of_any_size_sees_each_image_alone():
+    """At the size it has for itself, as torchvision's detectors have it; nothing is letterboxed."""
+    wide, tall = (s for s in synthetic.samples(6)[:2])
+    keras.utils.set_random_seed(0)
+    free = create_model("mask_rcnn_resnet18", (None, None, 3), 5)
+    fixed = create_model("mask_rcnn_resnet18", (64, 80, 3), 5)
+    fixed.set_weights(free.get_weights())
+    sizes = [image.shape[1:3] for image, *_ in batches.resized([wide, tall], 64, 80)]
+    for (height, width), sample in zip(sizes, (wide, tall)):
+        factor = min(64 / min(sample.size), 80 / max(sample.size))
+        assert (height, width) == tuple(int(side * factor) for side in sample.size)
+    graph = detector(free, score_threshold=0.0, max_detections=5)
+    found = detect.detect(graph, [wide, tall], progress=False, sides=(64, 80))
+    for sample, answer in zip((wide, tall), found):
+        assert len(answer["boxes"]) == len(answer["masks"])
+        assert (answer["boxes"][:, 2:] <= np.array(sample.size[::-1]) + 1e-3).all()
+    canvas = np.random.default_rng(0).uniform(0, 255, (1, 64, 80, 3)).astype("float32")
+    want, got = (detector(n, score_threshold=0.0, max_detections=5).predict_on_batch(canvas) for n in (fixed, free))
+    for key in want:
+        np.testing.assert_allclose(got[key], want[key], atol=1e-3)
+
+
+def test_joints_are_answered_where_their_heat_maps_are_hottest():
+    heat = np.zeros((1, 2, 8, 8, 3), "float32")
+    heat[0, 0, 2, 5, 1], heat[0, 1, 7, 0, 2] = 4, 9
+    boxes = np.float32([[[0, 0, 80, 40], [10, 20, 18, 28]]])
+    found = answers.with_joints({"boxes": boxes, "heatmaps": tf.constant(heat), "scores": np.ones((1, 2), "float32"),
+                                 "labels": np.ones((1, 2), "int32"), "count": np.int32([2])}, tf.constant(boxes))
+    assert "heatmaps" not in found
+    np.testing.assert_allclose(found["keypoints"][0, 0, 1], [55, 12.5, 4])
+    np.testing.assert_allclose(found["keypoints"][0, 1, 2], [10.5, 27.5, 9])
+    served = answers.detections({**found, "boxes": tf.constant(boxes)}, 100.0, 200.0)
+    np.testing.assert_allclose(served["detection_keypoints"][0, 0, 1], [0.125, 0.275], rtol=1e-6)  # y, x
+    np.testing.assert_allclose(served["detection_keypoint_scores"][0, 1], [0, 0, 9])
+
+
+@pytest.mark.slow
+def test_two_replicas_give_the_losses_and_weights_of_one(tmp_path, monkeypatch):
+    program = test_distribute.PROGRAM.replace("faster_rcnn_resnet18", "mask_rcnn_resnet18")
+    monkeypatch.setattr(test_distribute, "PROGRAM", program.replace("(4)", "(4, masks=True)").replace(
+        "first=4)", "first=4, masks=True)"))
+    test_distribute.test_two_replicas_give_the_losses_and_weights_of_one(tmp_path)

@@ -45,7 +45,8 @@ def test_a_run_trains_evaluates_and_is_written(samples, tmp_path):
 def by_heart(name, samples, side, steps, rate):
     keras.utils.set_random_seed(1)
     network = create_model(name, (side, side, 3), 5)
-    network.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), loss=ssd.losses())
+    falling = keras.optimizers.schedules.CosineDecay(rate, steps)
+    network.compile(keras.optimizers.Adam(falling, global_clipnorm=10.0), loss=ssd.losses())
     elements = batches.training(samples, (side, side), len(samples), steps, 0)
     network.fit(batches.with_targets(elements, ssd.target_encoder(network), network.output), shuffle=False, verbose=0)
     result = metrics.voc_ap(detect.truth(samples), detect.detect(detector(network), samples, progress=False))
@@ -55,4 +56,4 @@ def by_heart(name, samples, side, steps, rate):
 
 @pytest.mark.slow
 def test_eight_images_are_learnt_by_heart(samples):
-    assert by_heart("ssd300_mobilenet_v1", samples, 160, 120, 1e-3) > 0.9
+    assert by_heart("ssd300_mobilenet_v1", samples, 160, 200, 2e-3) > 0.9

@@ -39,7 +39,9 @@ def donated(theirs, out, side, count):
 def assert_same(found, want):
     """The same labels in the same places; of near-equal scores either may come first."""
     n = len(want["labels"])
-    assert int(found["count"][0]) == n > 0
+    assert int(found["count"][0]) == n
+    if n == 0:
+        return []
     boxes, labels, scores = (np.array(found[key])[0, :n] for key in ("boxes", "labels", "scores"))
     iou = np.array(box_ops.iou(want["boxes"], boxes)) * (want["labels"][:, None] == labels)
     pairs = iou.argmax(1)
@@ -57,5 +59,6 @@ def test_torchvision(theirs, ours, side, count, tmp_path):
     report = weights.transfer(network, state)
     assert not report.left_out and not report.kept
     graph = detector(network)
+    assert np.mean([len(want["labels"]) for want in answers]) > 10
     for want in answers:
-        assert_same(graph.predict_on_batch(want["pixels"][None]), want)
+        assert_same(graph(want["pixels"][None], training=False), want)

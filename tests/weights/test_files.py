@@ -40,7 +40,9 @@ def test_keras_files_with_names_in_one_attribute_and_cut_into_pieces(tmp_path):
     found = weights.read(path)
     assert [name for name, _ in found.layers] == ["a", "b"]
     want = [layer.get_weights() for layer in model.layers if layer.weights]
-    assert all(np.array_equal(a, b) for (_, tensors), values in zip(found.layers, want) for a, b in zip(tensors, values))
+    for (_, tensors), values in zip(found.layers, want):
+        assert all(map(np.array_equal, tensors, values))
+    del found, tensors  # which keep the file open
     with h5py.File(path, "r+") as file:  # as Keras does where they are longer than HDF5's header
         group = file["model_weights"]
         names = group.attrs["layer_names"]

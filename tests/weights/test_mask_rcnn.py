@@ -1,4 +1,4 @@
-"""Mask R-CNN of torchvision, of random weights carried over, finds the same objects, masks and joints in photographs."""
+"""Mask R-CNN of torchvision, of random weights carried over, finds the same objects, masks and joints."""
 
 import numpy as np
 import pytest
@@ -27,6 +27,9 @@ def test_torchvision_finds_the_same_masks(side, count, tmp_path):
     graph, ious, differences = detector(network), [], []
     for want in answers:
         found = graph.predict_on_batch(want["pixels"][None])
+        if not len(want["labels"]):
+            assert not found["count"].any()
+            continue
         pairs = test_detectors.assert_same(found, want)
         masks = found["masks"][0][pairs]
         differences.append(np.abs(masks - want["masks"][:, 0]).max())

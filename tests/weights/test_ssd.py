@@ -10,17 +10,8 @@ import pytest
 from keras_cnns import create_model, detector, weights
 from keras_cnns.metrics import detection as metrics
 from keras_cnns.models.detection import ssd
-from keras_cnns.weights import carry
-from keras_cnns.weights import ssd as table
 
 TORCHVISION, DATA = os.environ.get("KERAS_CNNS_TORCHVISION"), os.environ.get("KERAS_CNNS_DATA")
-
-
-@pytest.fixture
-def known(monkeypatch):
-    for name, family in table.STATE_DICTS.items():
-        monkeypatch.setitem(carry.STATE_DICTS, name, family)
-    monkeypatch.setitem(carry.TORCH_PARTS, "scale", "scale_weight")
 
 
 def donated(tmp_path, count):
@@ -37,7 +28,7 @@ def donated(tmp_path, count):
 
 @pytest.mark.skipif(not (TORCHVISION and DATA), reason="KERAS_CNNS_TORCHVISION or KERAS_CNNS_DATA is not set")
 @pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_torchvisions_weights_give_torchvisions_detections(tmp_path, known, count):
+def test_torchvisions_weights_give_torchvisions_detections(tmp_path, count):
     donor = donated(tmp_path, count)
     state = {key.removeprefix("state/"): value for key, value in donor.items() if key.startswith("state/")}
     network = create_model("ssd300_vgg16", num_classes=90)

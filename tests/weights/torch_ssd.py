@@ -1,7 +1,7 @@
 """Writes what torchvision's SSD300 finds: python torch_ssd.py OUT.npz IMAGE ..., in an environment that has it.
 
-A network of random weights whose heads are calibrated on the images, so that classes differ from place to place and some
-hundred scores of an image are above the threshold. Written: the state dict; pixels `[N, 300, 300, 3]`, 0 to 255, of its
+A network of random weights whose heads are calibrated on the images, so that classes differ from place to place and
+some 80 scores of an image are above the threshold. Written: the state dict; pixels `[N, 300, 300, 3]`, 0 to 255, of its
 own transform; default boxes `[A, 4]`; of each image its size (height, width) and its detections, in its own pixels.
 """
 

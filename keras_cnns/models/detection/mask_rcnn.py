@@ -2,14 +2,14 @@
 
     Faster R-CNN -> regions -> RoIAlign -> mask head -> a mask a class, or a heat map a joint
 
-`build` returns the network to train; `detector(network)` the graph to serve, in which the branch looks at the boxes that
-were found, not at proposals (section 3, "Inference"). Both are Faster R-CNN's graphs and one branch more: the head of
-Fig. 4, right, for masks; that of section 5 for joints.
+`build` returns the network to train; `detector(network)` the graph to serve, in which the branch looks at the boxes
+that were found, not at proposals (section 3, "Inference"). Both are Faster R-CNN's graphs and one branch more: the head
+of Fig. 4, right, for masks; that of section 5 for joints.
 
 Rows: `mask_rcnn_resnet50_fpn` and `keypoint_rcnn_resnet50_fpn` are built as the releases of torchvision;
-`mask_rcnn_resnet18` is this package's own small one, `faster_rcnn_resnet18` with a mask head of half the width and depth.
-Deviations: a detector's proposals are 1000 and its boxes 100 for masks and joints alike, as in torchvision; an object
-whose mask is empty teaches the head of boxes alone.
+`mask_rcnn_resnet18` is this package's own small one, `faster_rcnn_resnet18` with a mask head of half the width and
+depth. Deviations: masks travel to the network as crops, which of objects larger than the crop hold not every pixel
+(`ops.masks`); an object whose mask is empty teaches the head of boxes alone.
 """
 
 from typing import NamedTuple
@@ -85,9 +85,9 @@ def pooled_maps(maps):
 def build(name="mask_rcnn_resnet18", input_shape=None, num_classes=None, frozen_stages=0):
     """The training network.
 
-    Inputs: those of `faster_rcnn.build`, and masks `[B, G, S, S]`, uint8, in crops as of `ops.masks.window`, S being the
-    row's; or keypoints `[B, G, J, 3]`: x, y in pixels, and 0 where not labelled. Outputs: predictions and targets, as of
-    `faster_rcnn.build` and keyed "mask" or "keypoint".
+    Inputs: those of `faster_rcnn.build`, and masks `[B, G, S, S]`, uint8, in crops as of `ops.masks.window`, S being
+    the row's; or keypoints `[B, G, J, 3]`: x, y in pixels, and 0 where not labelled. Outputs: predictions and targets,
+    as of `faster_rcnn.build` and keyed "mask" or "keypoint".
 
     Arguments as of `faster_rcnn.build`.
     """
@@ -95,9 +95,10 @@ def build(name="mask_rcnn_resnet18", input_shape=None, num_classes=None, frozen_
     base, num_classes = faster_rcnn.VARIANTS[v.base], v.num_classes if num_classes is None else num_classes
     graph = faster_rcnn.graph(base, input_shape, num_classes, frozen_stages)
     maps = pooled_maps(graph.maps)
-    strides = tuple(stride for stride, _ in base.levels[:len(maps)])
+    strides = tuple(graph.strides[:len(maps)])
     # At most a quarter of the regions are objects, and they come first.
-    rois, matched, rows = (t[:, :base.rois // 4] for t in (graph.rois, graph.matched, graph.targets["roi_cls"]))
+    rois, matched, rows = (
+        t[:, :base.rois // 4] for t in (graph.rois, graph.matched, graph.targets["roi_cls"]))
     features = RoIAlign(POOLED, strides, samples=2, aligned=False, name="mask_pool")(maps, rois)
     channels = features.shape[-1]
     if v.joints:

@@ -97,6 +97,7 @@ PUBLISHED = {
     "ssd512_vgg16": "COCO test-dev2015: box AP 28.8 (authors' release)",
     "ssd512_vgg16_voc": "VOC2007 test: AP 79.8 % from VOC07+12 (authors' release)",
 }
+STRETCHED = True  # to the square, in training and after: the authors' code
 MEAN = (123.0, 117.0, 104.0)  # of the authors' code
 VARIANCES = (0.1, 0.1, 0.2, 0.2)  # of the authors' code
 MATCHED_IOU = 0.5  # section 2.2
