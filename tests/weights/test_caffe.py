@@ -1,12 +1,9 @@
 """Caffe's files: written here byte by byte, read, carried over; answers as of the same nets in torch.
 
-Those in torch need an environment that KERAS_CNNS_TORCHVISION names, as in test_carry.py.
+Those in torch need an environment that KERAS_CNNS_TORCHVISION names, as in donors.py.
 """
 
-import os
-import pathlib
 import struct
-import subprocess
 
 import keras
 import numpy as np
@@ -16,8 +13,7 @@ from keras_cnns import create_model, weights
 from keras_cnns.errors import InputError
 from keras_cnns.models.segmentation import fcn
 from keras_cnns.weights import caffe, names
-
-TORCHVISION = os.environ.get("KERAS_CNNS_TORCHVISION")
+from tests.weights import donors
 
 
 # Protocol buffers' wire format, and the numbers of fields in caffe.proto.
@@ -146,11 +142,7 @@ UNITS = 24  # of FCN's fc6 and fc7 here
 
 def in_torch(name, height, width, units, folder):
     """A net's answers, pixels, and its weights as a file."""
-    activate = pathlib.Path(TORCHVISION, "bin", "activate-torchvision")
-    activate = activate if activate.exists() else activate.with_name("activate")
-    script = pathlib.Path(__file__).with_name("torch_caffe.py")
-    command = [script, name, height, width, units, folder / "donor.npz"]
-    subprocess.run(["bash", "-c", '. "$0" && python "$@"', activate, *map(str, command)], check=True)
+    donors.run_torch("torch_caffe.py", name, height, width, units, folder / "donor.npz")
     with np.load(folder / "donor.npz") as file:
         donor = dict(file)
     (folder / "donor.npz").unlink()
@@ -163,36 +155,44 @@ def in_torch(name, height, width, units, folder):
     return answers, donor["pixels"], folder / "a.caffemodel"
 
 
-def assert_same(network, pixels, answers):
+def difference(network, pixels, answers):
+    """The largest of a logit, to the largest of its head."""
     heads = {name: network.get_layer(name).input for name in answers if name in network.output_names}
-    for name, found in keras.Model(network.input, heads)(pixels).items():
-        difference = np.abs(np.array(found) - answers[name]).max() / np.abs(answers[name]).max()
-        print(f"{network.name} {name}: largest difference of a logit {difference:.1e} of the largest")
-        assert answers[name].std() > 0.1 and difference < 1e-4
+    found = keras.Model(network.input, heads)(pixels)
+    assert min(answers[name].std() for name in heads) > 0.1
+    return max(np.abs(np.array(found[name]) - answers[name]).max() / np.abs(answers[name]).max() for name in heads)
 
 
-@pytest.mark.skipif(not TORCHVISION, reason="no KERAS_CNNS_TORCHVISION")
-@pytest.mark.parametrize("name, ours, height, width, units", [
-    ("bvlc_alexnet", ("alexnet",), 99, 131, 4096),
-    ("bvlc_googlenet", ("googlenet_aux", "googlenet"), 80, 128, 1024),
-    ("fcn8s", ("fcn8s",), 21, 38, UNITS),
+@donors.needs_torchvision
+@pytest.mark.parametrize("name, ours, sizes, units", [
+    ("bvlc_alexnet", ("alexnet",), ((99, 131), (67, 195), (227, 227)), 4096),
+    ("bvlc_googlenet", ("googlenet_aux", "googlenet"), ((80, 128), (96, 112), (224, 224)), 1024),
+    ("fcn8s", ("fcn8s",), ((21, 38), (50, 33), (64, 64)), UNITS),
     *(pytest.param(*row, marks=pytest.mark.slow) for row in [
-        ("bvlc_alexnet", ("alexnet",), 67, 195, 4096),
-        ("bvlc_googlenet", ("googlenet_aux", "googlenet"), 224, 224, 1024),
-        ("fcn32s", ("fcn32s",), 50, 33, UNITS), ("fcn16s", ("fcn16s",), 50, 33, UNITS),
-        ("vgg_ilsvrc_16", ("vgg16",), 64, 96, 4096), ("vgg_ilsvrc_19", ("vgg19",), 64, 32, 4096)])])
-def test_answers_are_those_of_caffes_net(name, ours, height, width, units, tmp_path, monkeypatch):
+        ("fcn32s", ("fcn32s",), ((21, 38), (50, 33), (64, 64)), UNITS),
+        ("fcn16s", ("fcn16s",), ((21, 38), (50, 33), (64, 64)), UNITS),
+        ("vgg_ilsvrc_16", ("vgg16",), ((64, 96), (96, 64), (32, 64)), 4096),
+        ("vgg_ilsvrc_19", ("vgg19",), ((64, 96), (96, 64), (32, 64)), 4096)])])
+def test_answers_are_those_of_caffes_net(name, ours, sizes, units, tmp_path, monkeypatch):
     monkeypatch.setattr(fcn, "WIDTH", UNITS)
-    answers, pixels, path = in_torch(name, height, width, units, tmp_path)
-    donor = caffe.donor(path)
-    path.unlink()
-    for name in ours:
-        network = create_model(name, pixels.shape[1:])
-        report = weights.transfer(network, donor)
-        assert_same(network, pixels, answers)
-        assert not report.kept and bool(report.notes) == (not name.startswith("fcn"))
-        assert {key[:6] for key in report.left_out} == ({"loss1/", "loss2/"} if name == "googlenet" else set())
-        assert len(report.carried) + len(report.left_out) == len(donor)
+    found = {}
+    for height, width in sizes:
+        answers, pixels, path = in_torch(name, height, width, units, tmp_path)
+        donor = caffe.donor(path)
+        path.unlink()
+        for our in ours:
+            network = create_model(our, pixels.shape[1:])
+            report = weights.transfer(network, donor)
+            found[our, height, width] = difference(network, pixels, answers)
+            assert found[our, height, width] < 1e-4
+            assert not report.kept and bool(report.notes) == (not our.startswith("fcn"))
+            assert {key[:6] for key in report.left_out} == ({"loss1/", "loss2/"} if our == "googlenet" else set())
+            assert len(report.carried) + len(report.left_out) == len(donor)
+    for our in ours:
+        donors.record(our, "caffe", "largest difference of a logit to the largest logit" + (
+            f", fc6 and fc7 of {UNITS} maps" if our.startswith("fcn") else ""),
+            f"{max(value for key, value in found.items() if key[0] == our):.1e}",
+            ", ".join(f"{height}x{width}" for height, width in sizes))
 
 
 def test_zeros_of_the_same_shapes_are_carried_and_other_nets_refused(monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_cnns import create_model, detector, weights
+from keras_cnns.ops import boxes as box_ops
 from keras_cnns.ops import masks as mask_ops
 from tests.weights import test_detectors
 
@@ -17,6 +18,26 @@ def mask_ious(ours, theirs, boxes, shape):
     return np.where(together > 0, (a & b).sum((1, 2)) / np.maximum(together, 1), 1.0)
 
 
+def pairs_of(found, want):
+    """Numbers of theirs and of ours that are the same detection: all, but for what rounding decides.
+
+    Before NMS torchvision moves the boxes of class k by k times the image's longest side, where float32 tells 1/128 pixel
+    apart: of two whose overlap is 0.5 to the fourth digit it may keep one more than their overlap says.
+    """
+    n = len(want["labels"])
+    assert int(found["count"][0]) == n
+    boxes, labels, scores = (found[key][0, :n] for key in ("boxes", "labels", "scores"))
+    np.testing.assert_array_equal(np.sort(labels), np.sort(want["labels"]))
+    iou = np.array(box_ops.iou(want["boxes"], boxes)) * (want["labels"][:, None] == labels)
+    among = np.array(box_ops.iou(want["boxes"], want["boxes"])) * (want["labels"][:, None] == want["labels"])
+    on_the_edge = (np.abs(among - 0.5) < 1e-4).sum() // 2
+    theirs = np.flatnonzero(iou.max(1, initial=0) > 0.99)
+    ours = iou[theirs].argmax(1) if n else theirs
+    assert len(theirs) >= n - on_the_edge and len(set(ours)) == len(ours)
+    np.testing.assert_allclose(scores[ours], want["scores"][theirs], atol=1e-3)
+    return theirs, ours
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("side, count", [(200, 3), (800, 20)])
 def test_torchvision_finds_the_same_masks(side, count, tmp_path):
@@ -27,13 +48,10 @@ def test_torchvision_finds_the_same_masks(side, count, tmp_path):
     graph, ious, differences = detector(network), [], []
     for want in answers:
         found = graph.predict_on_batch(want["pixels"][None])
-        if not len(want["labels"]):
-            assert not found["count"].any()
-            continue
-        pairs = test_detectors.assert_same(found, want)
-        masks = found["masks"][0][pairs]
-        differences.append(np.abs(masks - want["masks"][:, 0]).max())
-        ious.append(mask_ious(masks, want["masks"][:, 0], want["boxes"], want["pixels"].shape))
+        theirs, ours = pairs_of(found, want)
+        masks, their_masks = found["masks"][0][ours], want["masks"][theirs, 0]
+        differences.append(np.abs(masks - their_masks).max(initial=0))
+        ious.append(mask_ious(masks, their_masks, want["boxes"][theirs], want["pixels"].shape))
     ious = np.concatenate(ious)
     print(f"{len(ious)} masks: worst IoU {ious.min():.4f}, largest difference of a cell {max(differences):.1e}")
     assert ious.min() > 0.99 and max(differences) < 1e-2
@@ -49,10 +67,10 @@ def test_torchvision_finds_the_same_joints(side, count, tmp_path):
     graph, apart = detector(network), []
     for want in answers:
         found = graph.predict_on_batch(want["pixels"][None])
-        pairs = test_detectors.assert_same(found, want)
-        joints = mask_ops.joints(found["heatmaps"][0][pairs], found["boxes"][0][pairs])
-        apart.append(np.abs(joints[..., :2] - want["keypoints"][..., :2]).max(-1).ravel())
-        np.testing.assert_allclose(joints[..., 2], want["keypoints_scores"], atol=1e-2)
+        theirs, ours = pairs_of(found, want)
+        joints = mask_ops.joints(found["heatmaps"][0][ours], found["boxes"][0][ours])
+        apart.append(np.abs(joints[..., :2] - want["keypoints"][theirs, :, :2]).max(-1).ravel())
+        np.testing.assert_allclose(joints[..., 2], want["keypoints_scores"][theirs], atol=1e-2)
     apart = np.concatenate(apart)
     print(f"{len(apart)} joints: {(apart < 0.1).mean():.4f} within a tenth of a pixel")
     assert (apart < 0.1).mean() > 0.99  # of two almost equally hot places either may win
