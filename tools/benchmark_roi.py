@@ -44,7 +44,7 @@ for line in sys.stdin:
 
 
 class Peer:
-    """A process of torchvision's environment that is asked, a line at a time, to do something and say how long it took."""
+    """A process of torchvision's environment; asked, a line at a time, it does something and says how long it took."""
 
     def __init__(self, program, *arguments):
         activate = pathlib.Path(os.environ["KERAS_CNNS_TORCHVISION"], "bin", "activate-torchvision")
@@ -88,7 +88,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/inputs.npz", features=features, rois=rois)
         peer = Peer(PEER, f"{folder}/inputs.npz")
-        for name, layer in (("RoIPool", RoIPool(7, STRIDE)), ("RoIAlign", RoIAlign(7, STRIDE, samples=2, aligned=True))):
+        for layer in (RoIPool(7, STRIDE), RoIAlign(7, STRIDE, samples=2, aligned=True)):
+            name = type(layer).__name__
             forward = tf.function(layer)
 
             @tf.function
@@ -97,8 +98,7 @@ def main():
 
             for way, run in (("forward", forward), ("backward", backward)):
                 mine, theirs = rounds(options.rounds, lambda: np.array(run(x, r)), peer, name, way)
-                print(f"{name:9} {way:9} ours {mine:6.1f} ms, torchvision's {theirs:6.1f} ms, ratio {theirs / mine:.2f}",
-                      flush=True)
+                print(f"{name} {way}: {mine:.1f} ms, torchvision's {theirs:.1f} ms, ratio {theirs / mine:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -202,11 +202,11 @@ def resized(samples, shorter=800, longer=1333):
     """
     def prepare(element):
         given = tf.shape(element["image"])[:2]
-        sides = tf.cast(given, tf.float32)
+        sides = tf.cast(given, tf.float64)  # as Python calculates
         factor = tf.minimum(shorter / tf.reduce_min(sides), longer / tf.reduce_max(sides))
-        size = tf.cast(tf.floor(tf.cast(given, tf.float64) * tf.cast(factor, tf.float64)), tf.int32)
-        image = tf.image.resize(element["image"], size)
-        return image, (tf.cast(size, tf.float32) / sides)[::-1], sides[::-1]
+        size = tf.floor(sides * factor)
+        image = tf.image.resize(element["image"], tf.cast(size, tf.int32))
+        return image, tf.cast(size / sides, tf.float32)[::-1], tf.cast(sides, tf.float32)[::-1]
 
     elements = data_samples.dataset(samples).map(prepare, tf.data.AUTOTUNE, deterministic=True)
     return one_thread_an_op(elements.batch(1).prefetch(2))

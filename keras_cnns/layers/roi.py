@@ -6,8 +6,8 @@
     SpatialPyramidPool   SPP-net, section 2.2 (He et al., ECCV 2014, arXiv:1406.4729), the whole map being the region
 
 Regions are `[x1, y1, x2, y2]` in pixels of the network input. RoIPool and RoIAlign are made of gathers of whole
-rows, so that every backend runs them and TFLite has all their ops built in; their features must have a static
-height, width and channel count.
+rows, so that every backend runs them and TFLite has all their ops built in; the size of their features need not be
+known before.
 """
 
 import itertools
@@ -24,13 +24,6 @@ def _pick(row, index):
     return ops.take(ops.convert_to_tensor(row, "int32"), index)
 
 
-def _static_shape(layer, shape):
-    if None in shape[1:]:
-        raise ValueError(f"{layer} needs features of static height, width and channels; got {tuple(shape)}. "
-                         "Give the network a fixed input_shape.")
-    return shape[1:]
-
-
 def _bins(low, high, n, limit):
     """Splits cells `low..high` into n bins, `[B, R] -> start, end`, each `[B, R, n]`, within `0..limit`."""
     i = ops.arange(n, dtype="int32")
@@ -40,18 +33,12 @@ def _bins(low, high, n, limit):
     return ops.clip(start, 0, limit), ops.clip(end, 0, limit)
 
 
-def _running_max(x, axis):
-    """Tables by window: the k-th holds, at each cell, the maximum of the `2**k` cells from there on.
-
-    Each is shorter than the last, since a window ends inside the map.
-    """
-    tables, window = [x], 1
-    while 2 * window <= x.shape[axis]:
-        last = tables[-1]
-        n = last.shape[axis] - window
-        halves = (last[:, :n], last[:, window:]) if axis == 1 else (last[:, :, :n], last[:, :, window:])
-        tables.append(ops.maximum(*halves))
-        window *= 2
+def _running_max(x, axis, levels):
+    """Tables by window: the k-th holds, at each cell, the maximum of the `2**k` cells from there on, within the map."""
+    tables, last = [x], ops.shape(x)[axis] - 1
+    for k in range(levels - 1):
+        behind = ops.take(tables[-1], ops.minimum(ops.arange(last + 1, dtype="int32") + 2**k, last), axis=axis)
+        tables.append(ops.maximum(tables[-1], behind))
     return tables
 
 
@@ -63,7 +50,8 @@ class RoIPool(layers.Layer):
     the cells split into bins by integer arithmetic, as the paper's code means it. A bin outside the map is 0.
 
     The maximum of any bin is the maximum of four overlapping power-of-two windows, so the layer is a set of
-    running maxima and four gathers. Exact for boxes of any size, inside or outside the map.
+    running maxima and four gathers. Exact for boxes of any size, inside or outside the map (of a map whose size is not
+    known before, for bins of up to 256 cells).
 
     Args:
       size: bins to a side, 7 in the paper. stride: pixels of the network input to a feature cell.
@@ -74,40 +62,49 @@ class RoIPool(layers.Layer):
         self.size, self.stride = size, stride
 
     def call(self, features, rois):
-        height, width, channels = _static_shape("RoIPool", features.shape)
+        height, width = ops.shape(features)[1:3]
         cells = ops.cast(ops.floor(ops.cast(rois, "float32") / self.stride + 0.5), "int32")
         left, top, right, bottom = ops.unstack(cells, axis=-1)
-        y0, y1 = _bins(top, bottom, self.size, height)
-        x0, x1 = _bins(left, right, self.size, width)
+        bins = (*_bins(top, bottom, self.size, height), *_bins(left, right, self.size, width))
+        # Most windows are for boxes larger than the map: they are only made if there is one.
+        usual, all_levels = zip(*(self._levels(side) for side in features.shape[1:3]))
+        if usual == all_levels:
+            return self._pool(features, bins, usual)
+        y0, y1, x0, x1 = bins
+        fits = (ops.max(y1 - y0) <= 2**usual[0]) & (ops.max(x1 - x0) <= 2**usual[1])
+        return ops.cond(fits, lambda: self._pool(features, bins, usual), lambda: self._pool(features, bins, all_levels))
 
-        # All tables of an image one below the other, a row a cell; where each begins, and how wide it is.
-        tables = [[t for t in _running_max(rows, 2)] for rows in _running_max(features, 1)]
-        widths = [t.shape[2] for t in tables[0]]
-        cells_of = [t.shape[1] * t.shape[2] for line in tables for t in line]
-        begins = np.concatenate([[0], np.cumsum(cells_of)])
-        table = ops.concatenate([ops.reshape(t, (-1, t.shape[1] * t.shape[2], channels))
-                                 for line in tables for t in line], axis=1)
-        table = ops.reshape(table, (-1, channels))
+    def _levels(self, side):
+        """How many windows bins need, 1, 2, 4 ... cells: of boxes as large as the map, and of any."""
+        if side is None:
+            return 5, 8
+        return tuple(int(math.log2(cells)) + 1 for cells in (min(side, -(-side // self.size) + 1), side))
 
-        def level(length, levels):  # the largest window that fits
-            return sum(ops.cast(length >= 2**k, "int32") for k in range(1, levels)) if levels > 1 else length * 0
+    def _pool(self, features, bins, levels):
+        y0, y1, x0, x1 = bins
+        height, width = ops.shape(features)[1:3]
+        # All tables of an image one below the other, a row a cell.
+        tables = [ops.reshape(table, (-1, height * width, features.shape[-1]))
+                  for line in _running_max(features, 1, levels[0]) for table in _running_max(line, 2, levels[1])]
+        table = ops.reshape(ops.concatenate(tables, axis=1), (-1, features.shape[-1]))
 
-        ky, kx = level(y1 - y0, len(tables)), level(x1 - x0, len(widths))
-        image = ops.arange(ops.shape(features)[0], dtype="int32") * int(begins[-1])
-        begin = _pick(begins[:-1], ky[..., :, None] * len(widths) + kx[..., None, :])
-        begin = begin + image[:, None, None, None]
-        stretch = _pick(widths, kx)[..., None, :]
+        def level(length, count):  # the largest window that fits
+            return sum((ops.cast(length >= 2**k, "int32") for k in range(1, count)), length * 0)
+
+        ky, kx = level(y1 - y0, levels[0]), level(x1 - x0, levels[1])
+        image = ops.arange(ops.shape(features)[0], dtype="int32") * len(tables)
+        number = ky[..., :, None] * levels[1] + kx[..., None, :] + image[:, None, None, None]
         empty = (y1 <= y0)[..., :, None] | (x1 <= x0)[..., None, :]
         pooled = None
-        for y in (y0, y1 - _pick([2**k for k in range(len(tables))], ky)):
-            for x in (x0, x1 - _pick([2**k for k in range(len(widths))], kx)):
-                cell = begin + y[..., :, None] * stretch + x[..., None, :]
+        for y in (y0, y1 - _pick([2**k for k in range(levels[0])], ky)):
+            for x in (x0, x1 - _pick([2**k for k in range(levels[1])], kx)):
+                cell = (number * height + y[..., :, None]) * width + x[..., None, :]
                 corner = ops.take(table, ops.where(empty, 0, cell), axis=0)
                 pooled = corner if pooled is None else ops.maximum(pooled, corner)
         return ops.where(empty[..., None], ops.zeros((), pooled.dtype), pooled)
 
     def compute_output_shape(self, features_shape, rois_shape):
-        return (*rois_shape[:2], self.size, self.size, _static_shape("RoIPool", features_shape)[-1])
+        return (*rois_shape[:2], self.size, self.size, features_shape[-1])
 
     def get_config(self):
         return {**super().get_config(), "size": self.size, "stride": self.stride}
@@ -140,7 +137,8 @@ class RoIAlign(layers.Layer):
         channels = maps[0].shape[-1]
         heights, widths = zip(*(ops.shape(m)[1:3] for m in maps))
         begins = list(itertools.accumulate((h * w for h, w in zip(heights, widths)), initial=0))
-        table = ops.concatenate([ops.reshape(m, (-1, h * w, channels)) for m, h, w in zip(maps, heights, widths)], axis=1)
+        table = ops.concatenate([ops.reshape(m, (-1, h * w, channels))
+                                 for m, h, w in zip(maps, heights, widths)], axis=1)
         table = ops.reshape(table, (-1, channels))
 
         rois = ops.cast(rois, "float32")

@@ -48,9 +48,19 @@ SSD_VOC = Recipe("sgd", 1e-3, 5e-4, 32, 232, drops=(155, 193), coupled=True, vie
                  keep="center")
 SSD = SSD_VOC._replace(epochs=65, drops=(43, 54))
 
+# The authors' files for joint training: 70,000 steps of 2 of VOC07's 5,011 images, a drop at 50,000; from ImageNet
+# weights. Theirs of single images, whose gradients are added up.
+FASTER_RCNN = Recipe("sgd", 1e-3, 5e-4, 2, 28, drops=(20,), coupled=True)
+# arXiv:1512.03385, appendix A: 320,000 steps of 8 of COCO's 82,783 images, a drop at 240,000. The decay is the
+# classifier's.
+FASTER_RCNN_C4 = Recipe("sgd", 1e-3, 1e-4, 8, 31, drops=(23,), coupled=True)
+
 DETECTION = {
     # This package's own, from random weights.
     "faster_rcnn_resnet18": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),
+    "faster_rcnn": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),
+    "faster_rcnn_vgg16": FASTER_RCNN,
+    **{f"faster_rcnn_{resnet}_c4": FASTER_RCNN_C4 for resnet in ("resnet18", "resnet50", "resnet101")},
     # The reference script of the release: 2 images on each of 8 devices, 26 epochs of COCO from ImageNet weights.
     "faster_rcnn_resnet50_fpn": Recipe("sgd", 0.02, 1e-4, 16, 26, 1000, (16, 22)),
     "mask_rcnn_resnet18": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),

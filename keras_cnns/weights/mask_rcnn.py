@@ -7,17 +7,17 @@ def masks(network, layers):
     """In files of torchvision before 0.13, its released one, the head's layers have names."""
     named = "roi_heads.mask_head.mask_fcn1" in layers
     return {
-        **detectors.pyramid(network, layers),
         r"mask_fcn(\d)": lambda i: f"roi_heads.mask_head.{f'mask_fcn{i}' if named else f'{int(i) - 1}.0'}",
         "conv5_mask": "roi_heads.mask_predictor.conv5_mask",
-        "mask_fcn_logits": "roi_heads.mask_predictor.mask_fcn_logits"}
+        "mask_fcn_logits": "roi_heads.mask_predictor.mask_fcn_logits",
+        **detectors.pyramid(network, layers)}
 
 
 def keypoints(network, layers):
     return {
-        **detectors.pyramid(network, layers),
         r"conv_fcn(\d)": lambda i: f"roi_heads.keypoint_head.{2 * int(i) - 2}",
-        "kps_score_lowres": "roi_heads.keypoint_predictor.kps_score_lowres"}
+        "kps_score_lowres": "roi_heads.keypoint_predictor.kps_score_lowres",
+        **detectors.pyramid(network, layers)}
 
 
 STATE_DICTS = {

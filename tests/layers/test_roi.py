@@ -104,9 +104,18 @@ def test_roi_pool_in_half_precision_keeps_the_pixels_exact():
     np.testing.assert_array_equal(np.array(pooled, "float32"), roi_pool_by_hand(features, rois, 7, 16))
 
 
-def test_features_of_unknown_size_are_refused_in_one_line():
-    with pytest.raises(ValueError, match="static height"):
-        RoIPool(7, 16)(keras.Input((None, None, 8)), keras.Input((None, 4)))
+@pytest.mark.parametrize("make", [lambda: RoIPool(3, 16), lambda: RoIAlign(3, 16), lambda: RoIAlign(3, (8, 16))])
+def test_the_size_of_features_need_not_be_known_before(make):
+    layer, rng = make(), np.random.default_rng(5)
+    many = isinstance(layer.stride, tuple)
+    inputs = [keras.Input((None, None, 2)) for _ in range(2 if many else 1)]
+    rois = keras.Input((None, 4))
+    network = keras.Model([*inputs, rois], layer(inputs if many else inputs[0], rois))
+    for height, width in ((6, 9), (20, 13)):
+        maps = [rng.normal(size=(2, height // k, width // k, 2)).astype("float32") for k in range(1, len(inputs) + 1)]
+        regions = some_rois(rng, 2, 9, -30, 300)
+        want = layer(maps if many else maps[0], regions)
+        np.testing.assert_allclose(network([*maps, regions]), want, atol=1e-6)
 
 
 def roi_align_by_hand(feature, roi, size, stride, samples, aligned):

@@ -1,4 +1,4 @@
-"""Writes what torchvision's ops answer to the arrays of a file: python torch_ops.py IN.npz OUT.npz, where it is installed."""
+"""Writes what torchvision's ops answer to the arrays of a file: python torch_ops.py IN.npz OUT.npz"""
 
 import sys
 

@@ -110,7 +110,8 @@ def test_a_crowd_over_half_the_image_is_neither_learnt_nor_unlearnt(network):
                 tape.watch(prediction)
                 value = loss(outputs["targets"][which], prediction)
             gradient = np.abs(tape.gradient(value, prediction).numpy()[0]).reshape(len(places), -1).sum(1)
-            assert (inside & ~on_the_object).any() and gradient[inside & ~on_the_object].sum() == 0, which
+            assert stage == "roi" or (inside & ~on_the_object).any()  # no region in there is even sampled
+            assert gradient[inside & ~on_the_object].sum() == 0 < gradient.sum(), which
             # The loss does not move, whatever is answered in there.
             wild = prediction.numpy()
             wild[0, inside & ~on_the_object] += 7.0
@@ -121,7 +122,7 @@ def test_losses_are_finite_where_no_proposal_survives(network):
     head = network.get_layer("rpn_head").get_layer("rpn_reg")
     before = head.get_weights()
     try:
-        head.set_weights([0 * before[0], before[1] - 40.0])  # every box is moved out of the image, and shrinks to nothing
+        head.set_weights([0 * before[0], before[1] - 40.0])  # every box leaves the image and shrinks to nothing
         network.compile("sgd", loss=faster_rcnn.losses())
         for labels in ((1, 3, 0), (0, 0, 0)):
             logs = network.evaluate(some_input(2, labels=(labels,)), batch_size=2, verbose=0, return_dict=True)

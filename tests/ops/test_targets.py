@@ -127,6 +127,7 @@ MEMORY = """
 import resource
 import keras
 import numpy as np
+import psutil
 from keras_cnns.layers.detection import Anchors, AnchorTargets
 from keras_cnns.ops import anchors
 image = np.zeros((1, 800, 1333, 3), "float32")
@@ -137,7 +138,7 @@ corner = np.random.default_rng(0).uniform(0, 600, (1, 100, 2))
 boxes = np.concatenate([corner, corner + 150], -1).astype("float32")
 layer, labels = AnchorTargets(), np.ones((1, 100), "int32")
 layer([g[:99] for g in grids], boxes, labels)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = psutil.Process().memory_info().rss / 1024
 targets = layer(grids, boxes, labels)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, targets.shape[1])
 """

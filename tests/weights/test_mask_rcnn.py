@@ -21,8 +21,8 @@ def mask_ious(ours, theirs, boxes, shape):
 def pairs_of(found, want):
     """Numbers of theirs and of ours that are the same detection: all, but for what rounding decides.
 
-    Before NMS torchvision moves the boxes of class k by k times the image's longest side, where float32 tells 1/128 pixel
-    apart: of two whose overlap is 0.5 to the fourth digit it may keep one more than their overlap says.
+    Before NMS torchvision moves the boxes of class k by k times the image's longest side, where float32 tells 1/128
+    pixel apart: of two whose overlap is 0.5 to the fourth digit it may keep one more than their overlap says.
     """
     n = len(want["labels"])
     assert int(found["count"][0]) == n

@@ -13,14 +13,14 @@ appendix A): RPN and RoIPool on conv4_x, conv5_x on each region. `faster_rcnn_re
 in the paper's form (RPN and RoIPool on one map, fc6 and fc7, the four COCO scales) at half its image side, and so on
 conv3_x, stride 8: at stride 16 a cell would be as large a part of the picture as at 32 in the paper.
 `faster_rcnn_resnet50_fpn` is torchvision's, number for number: RoIAlign, its losses. `faster_rcnn` stands on any
-classifier of the zoo: on one layer of it in the paper's form, on several in FPN's. All have frozen batch norm (train
-them from ImageNet weights, or they learn badly) but `faster_rcnn_resnet18` and `faster_rcnn`.
+classifier of the zoo: on one layer of it in the paper's form, on several in FPN's. Batch norm is frozen (train from
+ImageNet weights, or they learn badly) but in `faster_rcnn_resnet18` and `faster_rcnn`.
 
-Not as in the paper. Anchors across the border count, unlike section 3.1.3, as in FPN and in every release since; a small
-input would have few others. And of the authors' code, py-faster-rcnn, in `faster_rcnn_vgg16`: x2 and y2 of a box are
-exclusive, where theirs are the last pixel's, to which their decoding does not keep, so that their final boxes lie half a
-pixel further right and below, and are as much larger as a pixel of the region; min_size is in pixels of the network's
-input, theirs in the image's; and what is smaller takes up one of the candidates for NMS.
+Not as in the paper. Anchors across the border count, unlike section 3.1.3, as in FPN and in every release since; a
+small input would have few others. And not as in the authors' code, py-faster-rcnn: x2 and y2 of a box are exclusive,
+where theirs are the last pixel's, to which their decoding does not keep, so that of the same numbers their final boxes
+lie half a pixel further right and below, and are larger as if the region had a pixel more a side; min_size is in pixels
+of the network's input, theirs in the image's; and boxes that it drops still take up candidates for NMS.
 """
 
 import difflib
@@ -103,7 +103,7 @@ class Variant(NamedTuple):
 
 
 PAPER_FORM = Variant(
-    "vgg16", ("conv5_3",), 128, (2000, 300), (12000, 6000), (8, 16, 32), about_centre, rpn_width=512, rpn_scores=2,
+    "vgg16", ("conv5_3_relu",), 128, (2000, 300), (12000, 6000), (8, 16, 32), about_centre, rpn_width=512, rpn_scores=2,
     head=functools.partial(fully_connected, width=4096, dropout=0.5), min_size=16.0, padded=False)
 C4 = PAPER_FORM._replace(features=("conv4_x",), pooled=14, head=conv5_x, frozen_bn=True)
 
@@ -152,6 +152,9 @@ def trunk(name):
     return module.build(name, input_shape=(None, None, 3), num_classes=None)
 
 
+INNER = (layers.Conv2D, layers.DepthwiseConv2D, layers.BatchNormalization, layers.Normalization, layers.ZeroPadding2D)
+
+
 def features(trunk, names, of):
     """The maps that layers of a trunk make; InputError, with the layers that make any, if one does not."""
     if not names:
@@ -159,9 +162,10 @@ def features(trunk, names, of):
     made = {layer.name: layer.output for layer in trunk.layers[1:] if len(getattr(layer.output, "shape", ())) == 4}
     for name in names:
         if name not in made:
-            near = sorted(made, key=lambda other: -difflib.SequenceMatcher(None, str(name), other).ratio())
-            raise InputError(f"features={names}: {of} has no layer {name!r} that makes a map. The nearest first, these "
-                             f"do: {', '.join(near)}.")
+            useful = [other for other in made if not isinstance(trunk.get_layer(other), INNER)]
+            useful.sort(key=lambda other: -difflib.SequenceMatcher(None, str(name), other).ratio())
+            raise InputError(f"features={names}: {of} has no layer {name!r} that makes a map. Beside convolutions and "
+                             f"batch norm, the nearest first, these do: {', '.join(useful)}.")
     return [made[name] for name in names]
 
 
@@ -172,8 +176,9 @@ def strides_of(maps, image, names):
     strides = [512 // n if n else 0 for n in differences]
     halved = all(2 * b == a for fine, coarse in zip(shapes, shapes[1:]) for a, b in zip(fine[1:3], coarse[1:3]))
     if not halved or any(stride * n != 512 for stride, n in zip(strides, differences)):
-        raise InputError(f"features={names}: of 512x1024 pixels these have {', '.join('x'.join(map(str, s[1:3])) for s in shapes)} "
-                         "cells. Give one layer, or several each with twice the next one's, finest first.")
+        cells = ", ".join(f"{height}x{width}" for _, height, width, _ in shapes)
+        raise InputError(f"features={names}: of 512x1024 pixels these have {cells} cells. Give one layer that keeps "
+                         "places apart, or several, finest first, each with twice the next one's cells.")
     return strides
 
 
@@ -191,7 +196,8 @@ def frozen(model, v, stages):
     """The model, in which the first stages, named "conv1" and so on, do not learn, nor batch norm that is frozen."""
     for layer in model.layers:
         stage = re.match(r"conv(\d+)", layer.name)
-        if (stage and int(stage[1]) <= stages) or (v.frozen_bn and isinstance(layer, layers.BatchNormalization)):
+        early = stages and stage and int(stage[1]) <= stages
+        if early or (v.frozen_bn and isinstance(layer, layers.BatchNormalization)):
             layer.trainable = False
     return model
 
@@ -223,7 +229,7 @@ def roi_head(v, pooled_shape, num_classes):
                           name="cls_score")(x)
     offsets = layers.Dense(4 * (num_classes + 1), kernel_initializer=initializers.RandomNormal(stddev=0.001),
                            name="bbox_pred")(x)  # both deviations: Fast R-CNN, section 2.3
-    offsets = layers.Reshape((*offsets.shape[1:-1], num_classes + 1, 4))(offsets)
+    offsets = layers.Reshape((-1,) * (len(x.shape) - 2) + (num_classes + 1, 4))(offsets)
     # The background has a box in the papers' code, unused.
     return Model(pooled, [logits, offsets[..., 1:, :]], name="roi_head")
 
@@ -263,9 +269,6 @@ def graph(v, input_shape=None, num_classes=None, frozen_stages=0):
     if len(input_shape) != 3 or input_shape[2] != 3 or num_classes < 1 or frozen_stages not in range(6):
         raise InputError(f"input_shape={input_shape}, num_classes={num_classes}, frozen_stages={frozen_stages}: a "
                          "detector takes (height, width, 3), at least one class, and 0 to 5 frozen stages.")
-    if len(v.features) == 1 and None in input_shape:
-        raise InputError(f"input_shape={input_shape}: RoIPool needs a fixed size, such as {v.input_shape}; only a "
-                         "pyramid takes images of any.")
     image = Input(input_shape, name="image")
     boxes = Input((None, 4), name="boxes")
     labels = Input((None,), dtype="int32", name="labels")
@@ -322,13 +325,13 @@ def build(name="faster_rcnn_resnet18", input_shape=None, num_classes=None, froze
     """
     v = VARIANTS[name]
     if (backbone is None) != (features is None) or (backbone and name != "faster_rcnn"):
-        raise InputError(f"{name} with backbone={backbone!r}, features={features!r}: the model 'faster_rcnn' takes both; "
-                         "the others take neither.")
+        raise InputError(f"{name} with backbone={backbone!r}, features={features!r}: the model 'faster_rcnn' takes "
+                         "both; the others take neither.")
     if backbone:
         features = (features,) if isinstance(features, str) else tuple(features)
         v = v._replace(backbone=backbone, features=features)
         if len(features) > 1:
-            v = v._replace(scales=(8,), anchors=about_corner, rpn_width=256)  # FPN, section 4.1
+            v = v._replace(scales=(8,), anchors=about_corner, rpn_width=256, candidates=(2000, 1000), min_size=1e-3)
     return network(graph(v, input_shape, num_classes, frozen_stages), name)
 
 
@@ -340,6 +343,13 @@ def losses(name="faster_rcnn_resnet18"):
     """
     return {"rpn_cls": ObjectnessLoss(), "rpn_reg": BoxLoss(beta=1 / 9), "roi_cls": ClassLoss(),
             "roi_reg": BoxLoss(VARIANTS[name].beta)}
+
+
+def second_stage(network, maps, rois):
+    """A network's answers for regions of its maps, `[B, R, 4] -> logits [B, R, K+1], offsets [B, R, K, 4]`."""
+    pool = network.get_layer("roi_pool")
+    pooled = pool(maps[0] if isinstance(pool, RoIPool) else maps[:-1], rois)
+    return over_regions(network.get_layer("roi_head"), pooled)
 
 
 class Served(NamedTuple):
@@ -360,9 +370,7 @@ def served(network, v, proposals=None, score_threshold=0.05, iou_threshold=None,
     iou_threshold = v.iou_threshold if iou_threshold is None else iou_threshold
     config = {**layer("proposals").get_config(), "top_n": top_n, "pre_nms": max(v.candidates[1], top_n)}
     rois = Proposals.from_config(config)(*rpn(layer("rpn_head"), maps), anchors, image)
-    pool = layer("roi_pool")
-    pooled = pool(maps[0] if isinstance(pool, RoIPool) else maps[:-1], rois)
-    logits, offsets = over_regions(layer("roi_head"), pooled)
+    logits, offsets = second_stage(network, maps, rois)
     detections = DecodeDetections(score_threshold, iou_threshold, max_detections, VARIANCES, name="detections")(
         logits, offsets, rois, image)
     return Served(image, maps, detections)
