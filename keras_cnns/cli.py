@@ -130,7 +130,8 @@ def _parser():
     data(sub, "val")
     sub.add_argument("--views", type=int, choices=(1, 10),
                      help="of each image, whose answers are averaged: 1, the default, or AlexNet's 10")
-    sub.add_argument("--confusion", metavar="FILE", help="write a classifier's confusion matrix as a picture")
+    sub.add_argument("--confusion", metavar="FILE", help="write what was taken for what as a picture")
+    sub.add_argument("--curves", metavar="FILE", help="write a detector's precision over recall as a picture")
 
     sub = command(_predict, "Draw a detector's answers on images, or print a classifier's.")
     network(sub)
@@ -318,14 +319,20 @@ def _train(options):
         print(f"{len(skipped)} samples were skipped:", *skipped, sep="\n  ")
 
 
-def _network(options):
-    """The network of a run's folder or a .keras file, or one with released weights; class names or None; its task."""
+def _network(options, fixed=False):
+    """The network of a run's folder or a .keras file, or one with released weights; class names or None; its task.
+
+    Args:
+      fixed: a released one shall have an input of fixed size, also where its authors' images keep their proportions.
+    """
     import keras
 
     from keras_cnns import models, weights
 
     if options.weights:
-        network, release = weights.create_model(options.network, weights=options.weights), _release(options)
+        release = _release(options)
+        shape = (None, None, 3) if release and release.free and not fixed else None
+        network = weights.create_model(options.network, shape, weights=options.weights)
         return network, release and weights.class_names(release), models.module_of(options.network).TASK
     path = pathlib.Path(options.network)
     path = path / "network.keras" if path.is_dir() else path
@@ -352,7 +359,7 @@ def _load(options, **decoding):
     """What is served of it, itself or a detector's inference graph, and its class names or None."""
     from keras_cnns import models
 
-    network, names, task = _network(options)
+    network, names, task = _network(options, fixed=True)
     return models.detector(network, **decoding) if task == "detection" else network, names
 
 
@@ -361,8 +368,10 @@ def _evaluate(options):
     from keras_cnns.weights import releases
 
     network, names, task = _network(options)
-    if task == "detection" and (options.views or options.confusion):
-        raise InputError(f"--views and --confusion are for classifiers; {network.name} is a detector.")
+    if task == "detection" and options.views:
+        raise InputError(f"--views is for classifiers; {network.name} is a detector.")
+    if task == "classification" and options.curves:
+        raise InputError(f"--curves is for detectors; {network.name} is a classifier.")
     release = _release(options)
     samples, found, _ = _read(options, task, class_names=releases.data_names(release) if release else names)
     names = names or found
@@ -407,19 +416,36 @@ def _evaluate_classifier(options, network, samples, names, resize=None):
 
 
 def _evaluate_detector(options, detector, samples, names):
+    from keras_cnns import pictures
     from keras_cnns.metrics import detection as metrics
     from keras_cnns.training import detect
 
     truth, found = detect.truth(samples), detect.detect(detector, samples)
     area, eleven = (metrics.voc_ap(truth, found, form=form) for form in ("area", "11point"))
+    coco = {kind: metrics.coco_evaluation(truth, found, kind)
+            for kind, key in (("bbox", "boxes"), ("segm", "masks"), ("keypoints", "keypoints"))
+            if all(key in each for each in (*truth, *found))}
     table = _table(f"{options.data}, {options.split}: {len(samples)} images",
-                   ("class", "left"), ("AP@0.5, VOC 2010+ area", "right"), ("AP@0.5, VOC 2007 11 points", "right"))
+                   ("class", "left"), ("AP@0.5, VOC 2010+ area", "right"), ("AP@0.5, VOC 2007 11 points", "right"),
+                   *((f"COCO AP, {kind}", "right") for kind in coco))
     for label in sorted(area.ap):
-        table.add_row(names[label - 1], f"{area.ap[label]:.4f}", f"{eleven.ap[label]:.4f}")
+        table.add_row(names[label - 1], f"{area.ap[label]:.4f}", f"{eleven.ap[label]:.4f}",
+                      *(f"{result.ap.get(label, -1):.4f}" for result in coco.values()))
     table.add_section()
-    table.add_row("mean", f"{area.mean:.4f}", f"{eleven.mean:.4f}")
+    table.add_row("mean", f"{area.mean:.4f}", f"{eleven.mean:.4f}",
+                  *(f"{result.numbers['AP']:.4f}" for result in coco.values()))
     _print(table)
-    print("COCO:", ", ".join(f"{name} {value:.4f}" for name, value in metrics.coco_ap(truth, found).items()))
+    for kind, result in coco.items():
+        print(f"COCO, {kind}:", ", ".join(f"{name} {value:.4f}" for name, value in result.numbers.items()))
+    if options.confusion:
+        matrix = metrics.confusion(truth, found, len(names))
+        _save(pictures.confusion(matrix, ["background", *names]), options.confusion)
+        print(f"{options.confusion}: what objects were taken for, at IoU 0.5 and scores above 0.5.")
+    if options.curves:
+        lines = {names[label - 1]: (area.recall[label], area.precision[label])
+                 for label in sorted(area.ap, key=area.ap.get)[:WORST]}
+        _save(pictures.precision_recall(lines), options.curves)
+        print(f"{options.curves}: precision over recall at IoU 0.5 of the {len(lines)} worst classes.")
 
 
 def _predict(options):
@@ -456,7 +482,10 @@ def _predict_objects(options, samples, detector, names):
     decoded = [images.decode(s.source, s.name) for s in samples]
     folder = pathlib.Path(options.output)
     for sample, image, found in zip(samples, decoded, detect.detect(detector, samples)):
-        picture = pictures.draw(image, found["boxes"], found["labels"], names, found["scores"])
+        picture = pictures.draw(image, found["boxes"], found["labels"], names, found["scores"],
+                                masks=detect.mask_pixels(found))
+        if "keypoints" in found:
+            pictures.dots(picture, found["keypoints"])
         try:
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{sample.image_id}.png")

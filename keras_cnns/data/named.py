@@ -45,7 +45,7 @@ def read(name, split="train", class_names=None, on_bad_sample="stop"):
 
 
 def detection(name, split="train", class_names=None, on_bad_sample="stop", progress=True):
-    """As `read`, every image checked, for a detector.
+    """As `read`, every image checked, for a detector: boxes, and the masks and joints that there are.
 
     Returns:
       `(samples, class_names, skipped)`.
@@ -56,8 +56,8 @@ def detection(name, split="train", class_names=None, on_bad_sample="stop", progr
     found = read(name, split, class_names, on_bad_sample)
     if found.samples and not any(len(s.boxes) for s in found.samples):
         raise InputError(f"{name}, {split}: not one box in {len(found.samples)} images; name data with objects.")
-    boxes_only = [s._replace(masks=None, segmentation=None, keypoints=None) for s in found.samples]
-    good, bad_images = data_samples.check(boxes_only, on_bad_sample, progress)
+    objects = [s._replace(segmentation=None) for s in found.samples]
+    good, bad_images = data_samples.check(objects, on_bad_sample, progress)
     return good, found.class_names, found.skipped + bad_images
 
 
@@ -178,7 +178,7 @@ def _fixed(read, names_of):
 def _synthetic(rest, split, on_bad_sample):
     if rest and not rest.isdigit():
         raise InputError(f"No data 'synthetic:{rest}'. Accepted: synthetic or synthetic:N, a number of pictures.")
-    return synthetic.samples(int(rest or SYNTHETIC), first=0 if split == "train" else HELD_OUT), []
+    return synthetic.samples(int(rest or SYNTHETIC), first=0 if split == "train" else HELD_OUT, masks=True), []
 
 
 def _tfds(rest, split, on_bad_sample):

@@ -28,6 +28,8 @@ class Release(NamedTuple):
     classes: str    # whose they are, and their order: of `class_names`
     resize: int | tuple | None = None  # a classifier's images: shorter side, or (height, width), before the middle is cut
 
+    free: bool = False  # a detector's images keep their proportions: its network has the shape (None, None, 3) then
+
     @property
     def file(self):
         return self.origin.rsplit("/", 1)[1]
@@ -46,8 +48,8 @@ def tv_imagenet(file, top1, top5, name="imagenet", resize=256):
     return torchvision(file, IMAGENET.format(top1, top5), name, resize)
 
 
-def tv_coco(file, metric, classes="coco"):
-    return torchvision(file, f"COCO val2017: {metric}", "coco", None, classes)
+def tv_coco(file, metric, classes="coco", free=True):
+    return torchvision(file, f"COCO val2017: {metric}", "coco", None, classes)._replace(free=free)
 
 
 def applications(file, md5, top1_error, top5_error, licence, size=224, folder=""):
@@ -133,7 +135,7 @@ RELEASES = {
         tv_coco("maskrcnn_resnet50_fpn_coco-bf2d0c1e", "box AP 37.9, mask AP 34.6"),),
     "keypoint_rcnn_resnet50_fpn": (
         tv_coco("keypointrcnn_resnet50_fpn_coco-fc266e95", "box AP 54.6, keypoint AP 65.0", "person"),),
-    "ssd300_vgg16": (tv_coco("ssd300_vgg16_coco-b556d3b4", "box AP 25.1"),),
+    "ssd300_vgg16": (tv_coco("ssd300_vgg16_coco-b556d3b4", "box AP 25.1", free=False),),
     **dict.fromkeys(("fcn_resnet50", "fcn_resnet50_aux"), (
         tv_coco("fcn_resnet50_coco-1167a1af", "mean IoU 60.5, pixel accuracy 91.4, of VOC's classes", "voc_and_none"),)),
     **{f"fcn{stride}s": (caffe(

@@ -60,6 +60,7 @@ def test_the_trained_network_is_whole_and_detects(run):
     assert {"roi_cls_loss", "roi_reg_loss"} <= set(history[1]) and "rpn_cls_loss" not in history[1]
 
 
+@pytest.mark.slow
 def test_the_same_words_again_find_all_done_and_others_are_refused(run):
     arguments, (_, history) = run
     assert alternate.train_detector(**arguments)[1] == history
