@@ -116,6 +116,7 @@ def _parser():
     sub.add_argument("--validation-split", metavar="SPLIT", help="evaluate on it after each epoch")
     sub.add_argument("--input-size", type=_positive, nargs="+", metavar="PIXELS", help="side, or height and width")
     sub.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file of weights")
+    sub.add_argument("--alternate", action="store_true", help="Faster R-CNN in its paper's four steps")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
     sub.add_argument("--optimizer", choices=("sgd", "nesterov", "rmsprop", "adam", "adamw"),
@@ -297,7 +298,7 @@ def _convert(options):
 
 def _train(options):
     from keras_cnns.models import model_info, module_of
-    from keras_cnns.training import recipes, runs
+    from keras_cnns.training import alternate, recipes, runs
 
     module = module_of(options.name)
     recipe = recipes.recipe(options.name)
@@ -311,6 +312,8 @@ def _train(options):
     validation = _read(options, module.TASK, options.validation_split, names)[0] if options.validation_split else ()
     folder = options.output or f"runs/{options.name}"
     train = runs.train_detector if module.TASK == "detection" else runs.train_classifier
+    if options.alternate:
+        train = alternate.train_detector
     _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
                        options.weights, validation, options.devices)
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())

@@ -63,7 +63,8 @@ def cost(network, input_shape=None):
     total = [0, 0]
 
     def walk(part, inputs):
-        fresh = keras.tree.map_structure(lambda tensor: keras.Input(batch_shape=tensor.shape), inputs)
+        fresh = keras.tree.map_structure(lambda tensor: keras.Input(batch_shape=(tensor.shape[0] or 1, *tensor.shape[1:])),
+                                         inputs)  # one image, so that a head of single regions is known to see them all
         keras.models.clone_model(part, input_tensors=fresh, clone_function=lambda layer: layer, call_function=call)
 
     def call(layer, *arguments, **keywords):
@@ -81,7 +82,7 @@ def cost(network, input_shape=None):
 
 
 def _size(tensor):
-    return math.prod(n or 1 for n in tensor.shape)  # a free batch is one image
+    return math.prod(n or 1 for n in tensor.shape)
 
 
 def _multiply_adds(layer, arguments, outputs):

@@ -65,7 +65,7 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
     folder, history = pathlib.Path(folder), []
     for number, step in enumerate(STEPS, 1):
         begins = folder / step.begins / "network.keras" if step.begins else weights
-        _, epochs = runs._train(
+        _, epochs = runs.train(
             _Task(step, folder, options), name, samples, class_names, folder / step.name, recipe, input_shape, seed,
             begins, validation if step is STEPS[-1] else (), devices)
         history += [{"step": number, **epoch} for epoch in epochs]

@@ -40,7 +40,7 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
       InputError: no samples, a folder of another run or one that cannot be written, a batch the devices cannot share.
       FloatingPointError: the loss became no number; the checkpoint before stands.
     """
-    return _train(detect, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
+    return train(detect, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
 
 
 def train_classifier(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
@@ -59,10 +59,10 @@ def train_classifier(name, samples, class_names, folder, recipe=None, input_shap
     Raises:
       InputError, FloatingPointError: as of `train_detector`.
     """
-    return _train(classify, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
+    return train(classify, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
 
 
-def _train(task, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices):
+def train(task, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices):
     """A run of either kind; `task`, a module, says what is compiled, what it is fed and how it is evaluated."""
     if not samples:
         raise InputError("No samples to train on; name a data set or a split that has some.")

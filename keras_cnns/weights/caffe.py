@@ -124,12 +124,6 @@ def _cells_first(value):
     return value.reshape(len(value), 128, -1).swapaxes(1, 2).reshape(value.shape)
 
 
-def _one_logit(value):
-    """Scores of background, then of objects, each of all anchors, as one: softmax of two is the sigmoid of their
-    difference."""
-    return value if len(value) % 2 else value[len(value) // 2:] - value[:len(value) // 2]
-
-
 def _per_deviation(value):
     """The authors' files have the deviations of a box's offsets multiplied in; our decoding multiplies by them."""
     return value if len(value) % 4 else (value.reshape(-1, 4, value[0].size) / DEVIATIONS).reshape(value.shape)
@@ -139,7 +133,6 @@ CHANGES = {
     "alexnet": _paper_normalisation(),
     "googlenet_aux": {"loss1/fc.weight": _cells_first, "loss2/fc.weight": _cells_first},
     "faster_rcnn_vgg16": {
-        "rpn_cls_score.weight": _one_logit, "rpn_cls_score.bias": _one_logit,
         "bbox_pred.weight": _per_deviation, "bbox_pred.bias": _per_deviation},
 }
 

@@ -28,6 +28,7 @@ class Release(NamedTuple):
     classes: str    # whose they are, and their order: of `class_names`
     resize: int | tuple | None = None  # a classifier's images: shorter side, or (height, width), before the middle is cut
 
+    exact_norm: bool = False  # its batch norm adds nothing to the variance, unlike the network's that reads the file today
     free: bool = False  # a detector's images keep their proportions: its network has the shape (None, None, 3) then
 
     @property
@@ -49,7 +50,7 @@ def tv_imagenet(file, top1, top5, name="imagenet", resize=256):
 
 
 def tv_coco(file, metric, classes="coco", free=True):
-    return torchvision(file, f"COCO val2017: {metric}", "coco", None, classes)._replace(free=free)
+    return torchvision(file, f"COCO val2017: {metric}", "coco", None, classes)._replace(free=free, exact_norm=free)
 
 
 def applications(file, md5, top1_error, top5_error, licence, size=224, folder=""):
@@ -137,7 +138,8 @@ RELEASES = {
         tv_coco("keypointrcnn_resnet50_fpn_coco-fc266e95", "box AP 54.6, keypoint AP 65.0", "person"),),
     "ssd300_vgg16": (tv_coco("ssd300_vgg16_coco-b556d3b4", "box AP 25.1", free=False),),
     **dict.fromkeys(("fcn_resnet50", "fcn_resnet50_aux"), (
-        tv_coco("fcn_resnet50_coco-1167a1af", "mean IoU 60.5, pixel accuracy 91.4, of VOC's classes", "voc_and_none"),)),
+        tv_coco("fcn_resnet50_coco-1167a1af", "mean IoU 60.5, pixel accuracy 91.4, of VOC's classes", "voc_and_none",
+                free=False),)),
     **{f"fcn{stride}s": (caffe(
         f"{BERKELEY}fcn{stride}s-heavy-pascal.caffemodel", "", f"VOC2011 seg11valid: mean IoU {iou}",
         "the authors' repository", "unrestricted", "voc_and_none", None, "voc"),)

@@ -10,6 +10,8 @@ from keras_cnns import models
 from keras_cnns.models import info
 from keras_cnns.weights import carry, files, releases
 
+EPSILON = 1e-5  # of our batch norms in ResNet
+
 
 def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_policy=None, **options):
     """Builds a network by name, with the weights that its authors or others released.
@@ -37,17 +39,21 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
         return models.create_model(name, input_shape, num_classes, weights, dtype_policy, **options)
     models.module_of(name)  # before anything is fetched
     build = functools.partial(models.create_model, name, input_shape, dtype_policy=dtype_policy, **options)
-    backbone = backbone_of(name)
+    backbone = options.get("backbone") or backbone_of(name)
     if weights in _names(backbone) and weights not in _names(name):
         network = build(num_classes=num_classes)
-        _take(network, create_model(backbone, num_classes=None, weights=weights))
+        _take(network, create_model(backbone, weights=weights))
         return network
     chosen = num_classes
-    if path.suffix not in files.SUFFIXES:
+    if path.suffix in files.SUFFIXES:
+        donor = files.read(path)
+    else:
         release = releases.find(name, weights)
-        path = releases.fetch(release)
+        donor = files.read(releases.fetch(release))
         chosen = len(releases.class_names(release)) if num_classes is ... else num_classes
-    donor = files.read(path)
+        if release.exact_norm:
+            donor = {key: np.asarray(value) - EPSILON if key.endswith(".running_var") else value
+                     for key, value in donor.items()}
     network = _fed(carry.family(donor, name).fed, lambda: build(num_classes=chosen))
     carry.transfer(network, donor, new_head=False if num_classes in (..., None) else None)
     return network
@@ -80,11 +86,12 @@ def _names(name):
 
 
 def _take(network, classifier):
-    """Gives the layers that a network shares with a classifier, by name, its weights."""
-    theirs = {layer.name: layer for layer in classifier.layers if layer.weights}
+    """Gives the layers that a network shares with a classifier, by name and shapes, its weights."""
+    theirs = {layer.name: layer.get_weights() for layer in classifier.layers}
     for layer in carry.leaves(network):
-        if layer.weights and layer.name in theirs:
-            layer.set_weights(theirs[layer.name].get_weights())
+        values = theirs.get(layer.name, ())
+        if [value.shape for value in values] == [tuple(variable.shape) for variable in layer.weights]:
+            layer.set_weights(values)
 
 
 def model_info(name):

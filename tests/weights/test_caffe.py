@@ -3,6 +3,7 @@
 Those in torch need an environment that KERAS_CNNS_TORCHVISION names, as in donors.py.
 """
 
+import functools
 import struct
 
 import keras
@@ -11,8 +12,9 @@ import pytest
 
 from keras_cnns import create_model, weights
 from keras_cnns.errors import InputError
+from keras_cnns.models.detection import faster_rcnn
 from keras_cnns.models.segmentation import fcn
-from keras_cnns.weights import caffe, names
+from keras_cnns.weights import caffe, carry, names
 from tests.weights import donors
 
 
@@ -214,17 +216,48 @@ def test_zeros_of_the_same_shapes_are_carried_and_other_nets_refused(monkeypatch
     assert "upscore16/kernel" in weights.transfer(more, zeros(coarse), new_head=True).kept
 
 
-def test_two_scores_of_an_anchor_become_one_and_deviations_are_divided_out():
+def test_deviations_are_divided_out():
     rng = np.random.default_rng(0)
-    tensors = {"rpn_cls_score.weight": rng.normal(size=(18, 5, 1, 1)), "rpn_cls_score.bias": rng.normal(size=18),
-               "bbox_pred.weight": rng.normal(size=(84, 6)), "bbox_pred.bias": rng.normal(size=84)}
-    ours, x, y = caffe.as_ours("faster_rcnn_vgg16", tensors), rng.normal(size=5), rng.normal(size=6)
-    scores = np.exp(tensors["rpn_cls_score.weight"][..., 0, 0] @ x + tensors["rpn_cls_score.bias"]).reshape(2, 9)
-    logits = ours["rpn_cls_score.weight"][..., 0, 0] @ x + ours["rpn_cls_score.bias"]
-    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), scores[1] / scores.sum(0))
+    tensors = {"bbox_pred.weight": rng.normal(size=(84, 6)), "bbox_pred.bias": rng.normal(size=84)}
+    ours, y = caffe.as_ours("faster_rcnn_vgg16", tensors), rng.normal(size=6)
     offsets = (tensors["bbox_pred.weight"] @ y + tensors["bbox_pred.bias"]).reshape(21, 4)
     found = (ours["bbox_pred.weight"] @ y + ours["bbox_pred.bias"]).reshape(21, 4)
     np.testing.assert_allclose(found * (0.1, 0.1, 0.2, 0.2), offsets, rtol=1e-6)
+
+
+def test_the_authors_faster_rcnn_is_carried_over(monkeypatch, tmp_path):
+    row = faster_rcnn.VARIANTS["faster_rcnn_vgg16"]
+    narrow = functools.partial(faster_rcnn.fully_connected, width=6, dropout=0.5)
+    monkeypatch.setitem(faster_rcnn.VARIANTS, "faster_rcnn_vgg16", row._replace(head=narrow))
+    network = create_model("faster_rcnn_vgg16", (32, 48, 3))
+    rng, layers = np.random.default_rng(0), {}
+    for layer in carry.leaves(network):
+        if layer.name in ("anchor_targets", "sample_rois") or not layer.weights:
+            continue
+        shape = layer.kernel.shape
+        shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+        layers[names.find(caffe.FASTER_RCNN, layer.name)] = tuple(
+            rng.normal(0, 0.1, s).astype("float32") for s in (shape, shape[:1]))
+    assert layers["rpn_cls_score"][0].shape == (18, 512, 1, 1) and layers["bbox_pred"][0].shape == (84, 6)
+    (tmp_path / "final.caffemodel").write_bytes(net(layers))
+    report = weights.transfer(network, weights.read(tmp_path / "final.caffemodel"))
+    assert len(report.carried) == 2 * len(layers) and not report.left_out + report.kept + report.notes
+
+    # The first layer sees BGR; scores of anchors are background's, then objects'; a region's rows count channels first.
+    kernel = np.array(carry.leaf(network, "conv1_1").kernel)
+    np.testing.assert_allclose(kernel[:, :, ::-1].transpose(3, 2, 0, 1), layers["conv1_1"][0], rtol=1e-6)
+    head, maps = network.get_layer("rpn_head"), rng.normal(size=(1, 1, 1, 512)).astype("float32")
+    hidden = np.maximum(layers["rpn_conv/3x3"][0][:, :, 1, 1] @ maps[0, 0, 0] + layers["rpn_conv/3x3"][1], 0)
+    scores = layers["rpn_cls_score"][0][..., 0, 0] @ hidden + layers["rpn_cls_score"][1]
+    np.testing.assert_allclose(head(maps)[0][0], scores[9:] - scores[:9], atol=1e-3)
+    x = pooled = rng.normal(size=(7, 7, 512)).astype("float32")
+    x = x.transpose(2, 0, 1).ravel()
+    for name in ("fc6", "fc7"):
+        x = np.maximum(layers[name][0] @ x + layers[name][1], 0)
+    logits, offsets = network.get_layer("roi_head")(pooled[None, None])
+    np.testing.assert_allclose(logits[0, 0], layers["cls_score"][0] @ x + layers["cls_score"][1], rtol=1e-3, atol=1e-3)
+    want = (layers["bbox_pred"][0] @ x + layers["bbox_pred"][1]).reshape(21, 4)[1:]
+    np.testing.assert_allclose(np.array(offsets[0, 0]) * (0.1, 0.1, 0.2, 0.2), want, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("ours, theirs", {

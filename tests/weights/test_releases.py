@@ -163,6 +163,25 @@ def test_a_detector_begins_with_its_backbones_weights():
         assert not layer.weights or all(map(np.array_equal, ours[0].get_weights(), layer.get_weights()))
 
 
+def test_released_detectors_batch_norm_adds_nothing_to_the_variance(monkeypatch):
+    keras.utils.set_random_seed(0)
+    name = "faster_rcnn_resnet50_fpn"
+    network = keras_cnns.create_model(name, (64, 64, 3))
+    state = {f"{carry.names.find(carry.detectors.pyramid(name, ()), layer.name)}.{carry.TORCH_PARTS[variable.name]}":
+             variable.numpy() for layer in carry.leaves(network) for variable in layer.weights}
+    monkeypatch.setattr(releases, "fetch", lambda release: release.file)
+    state = {key: value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T for key, value in state.items()}
+    fc6 = state["roi_heads.box_head.fc6.weight"]
+    state["roi_heads.box_head.fc6.weight"] = fc6.reshape(-1, 7, 7, 256).transpose(0, 3, 1, 2).reshape(fc6.shape)
+    monkeypatch.setattr(zoo.files, "read", lambda file: state)
+    released = keras_cnns.create_model(name, (64, 64, 3), weights="coco")
+    for ours, theirs in zip(released.weights, network.weights):
+        shift = zoo.EPSILON if ours.name == "moving_variance" else 0
+        np.testing.assert_allclose(ours, theirs - shift, atol=1e-9)
+    norm = carry.leaf(released, "conv1_bn")
+    assert norm.epsilon == zoo.EPSILON
+
+
 def test_unknown_names():
     with pytest.raises(InputError, match="resnet50 has the releases 'imagenet'; give one, the path of a file"):
         keras_cnns.create_model("resnet50", weights="imagnet")
