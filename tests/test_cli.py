@@ -140,6 +140,23 @@ def test_evaluate_prints_both_forms_and_coco(capsys, run_folder, voc):
     assert "mean" in output and "AP50" in output and "AR100" in output
 
 
+def test_a_network_of_masks_is_trained_evaluated_and_drawn(capsys, tmp_path):
+    folder, picture = tmp_path / "run", tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)).save(picture)
+    assert cli.main(["train", "mask_rcnn_resnet18", "--data", "synthetic:4", "--input-size", "96", "--epochs", "1",
+                     "--batch", "2", "--output", str(folder)]) == 0
+    call = ["evaluate", str(folder), "--data", "synthetic:3", "--split", "val"]
+    assert cli.main([*call, "--confusion", str(tmp_path / "c.png"), "--curves", str(tmp_path / "pr.png")]) == 0
+    output = capsys.readouterr().out
+    assert "COCO, bbox: AP" in output and "COCO, segm: AP" in output and "pr.png: precision over recall" in output
+    for name in ("c.png", "pr.png"):
+        with Image.open(tmp_path / name) as drawn:
+            assert drawn.width > 100
+    assert cli.main(["predict", str(folder), str(picture), "--output", str(tmp_path), "--score-threshold", "0.01"]) == 0
+    with Image.open(picture) as drawn:
+        assert drawn.size == (120, 90)
+
+
 def test_predict_draws_pictures(capsys, run_folder, voc, tmp_path):
     images = sorted(voc.rglob("*.jpg"))[:2]
     assert cli.main(["predict", str(run_folder), *map(str, images), "--output", str(tmp_path / "p"),
@@ -255,7 +272,9 @@ def test_several_classes_an_image_have_average_precisions(capsys, voc, tmp_path)
 def test_what_a_classifier_cannot_be_asked_is_told(capsys, run_folder, classifier, voc, classes, tmp_path):
     data = "--data", f"folder:{classes}"
     assert "for classifiers" in refused(capsys, "evaluate", run_folder, "--data", f"voc:{voc}", "--views", "10")
+    assert "for detectors" in refused(capsys, "evaluate", classifier, *data, "--curves", tmp_path / "c.png")
     assert "dark" in refused(capsys, "evaluate", classifier, "--data", f"voc:{voc}")  # the classes it knows
+    assert "Python" in refused(capsys, "train", "fcn8s", "--data", f"voc:{voc}")
     assert "not one box" in refused(capsys, "train", "faster_rcnn_resnet18", *data)
     assert "too small" in refused(capsys, "train", "lenet5", *data, "--input-size", "20", "--output", tmp_path / "run")
     assert not (tmp_path / "run").exists()
