@@ -133,7 +133,7 @@ def test_losses_are_finite_where_no_proposal_survives(network):
         head.set_weights(before)
 
 
-@pytest.mark.parametrize("height, width", [(5, 7), (40, 97)])
+@pytest.mark.parametrize("height, width", [(5, 7), pytest.param(40, 97, marks=pytest.mark.slow)])
 def test_any_size_of_image_trains_and_detects(height, width):
     keras.utils.set_random_seed(0)
     network = create_model("faster_rcnn_resnet18", (None, None, 3), 3)

@@ -214,6 +214,7 @@ def tiny(input_shape=(HEIGHT, WIDTH, 3), num_classes=3):
     return create_model("faster_rcnn", input_shape, num_classes, backbone="mobilenet_v1_025", features="conv11_pw_relu")
 
 
+@pytest.mark.slow
 def test_images_smaller_than_a_stride_have_finite_losses():
     network = tiny((5, 7, 3))
     network.compile("sgd", loss=faster_rcnn.losses("faster_rcnn"))
@@ -226,6 +227,7 @@ def test_vgg_makes_one_cell_of_less_than_a_stride():
     assert weightless("faster_rcnn_vgg16", (5, 7, 3)).output["predictions"]["rpn_cls"].shape == (None, 9)
 
 
+@pytest.mark.slow
 def test_without_proposals_losses_are_finite_and_nothing_is_found(monkeypatch):
     row = faster_rcnn.VARIANTS["faster_rcnn"]
     monkeypatch.setitem(faster_rcnn.VARIANTS, "faster_rcnn", row._replace(min_size=1e9))

@@ -31,6 +31,7 @@ def moved(before, after):
     return {part for part in PARTS if any((a != b).any() for a, b in zip(before[part], after[part]))}
 
 
+@pytest.mark.slow
 def test_each_step_moves_its_own_weights(run):
     arguments, (trained, _) = run
     keras.utils.set_random_seed(5)
@@ -46,6 +47,7 @@ def test_each_step_moves_its_own_weights(run):
     assert moved(fourth, weights(trained)) == set()
 
 
+@pytest.mark.slow
 def test_the_trained_network_is_whole_and_detects(run):
     arguments, (trained, history) = run
     again = keras.saving.load_model(arguments["folder"] / "network.keras", compile=False)

@@ -116,6 +116,7 @@ def test_a_served_model_of_any_batch_answers_the_same_masks(network, pictures, f
         np.testing.assert_allclose(other["masks"], rows[0]["masks"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_tflite_answers_the_same_masks_with_built_in_ops_only(network, pictures, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -144,6 +145,7 @@ def test_eight_images_and_their_masks_are_learnt_by_heart(pictures):
     assert logs["AP50"] > 0.9 and logs["mask_AP50"] > 0.85
 
 
+@pytest.mark.slow
 def test_a_network_of_any_size_sees_each_image_alone():
     """At the size it has for itself, as torchvision's detectors have it; nothing is letterboxed."""
     wide, tall = (s for s in synthetic.samples(6)[:2])
