@@ -86,7 +86,7 @@ def _parser():
                          help="at a broken image or annotation; default stop")
 
     def network(sub):
-        sub.add_argument("network", metavar="NETWORK", help="folder of a run, a .keras file, or, with --weights, a model")
+        sub.add_argument("network", metavar="NETWORK", help="folder of a run, .keras file, or, with --weights, a model")
         sub.add_argument("--weights", metavar="WEIGHTS", help="a release, such as imagenet, or a file of weights")
 
     def decoding(sub):
@@ -115,7 +115,7 @@ def _parser():
     sub.add_argument("--output", default=None, metavar="FOLDER", help="of the run; default runs/MODEL")
     sub.add_argument("--validation-split", metavar="SPLIT", help="evaluate on it after each epoch")
     sub.add_argument("--input-size", type=_positive, nargs="+", metavar="PIXELS", help="side, or height and width")
-    sub.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file of weights")
+    sub.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file")
     sub.add_argument("--alternate", action="store_true", help="Faster R-CNN in its paper's four steps")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
@@ -206,8 +206,8 @@ def _read(options, task, split=None, class_names=None):
 
     read = {"detection": named.detection, "classification": named.classification}.get(task)
     if read is None:
-        raise InputError(f"Networks of {task} are trained and evaluated in Python, with compile and fit; from here those "
-                         "of classification and detection are.")
+        raise InputError(f"Networks of {task} are trained and evaluated in Python, with compile and fit; from here "
+                         "those of classification and detection are.")
     samples, names, skipped = read(options.data, split or options.split, class_names, options.on_bad_sample)
     for line in skipped:
         print(f"skipped {line}", file=sys.stderr)

@@ -98,7 +98,8 @@ def main():
 
             for way, run in (("forward", forward), ("backward", backward)):
                 mine, theirs = rounds(options.rounds, lambda: np.array(run(x, r)), peer, name, way)
-                print(f"{name} {way}: {mine:.1f} ms, torchvision's {theirs:.1f} ms, ratio {theirs / mine:.2f}", flush=True)
+                print(f"{name} {way}: {mine:.1f} ms, torchvision's {theirs:.1f} ms, ratio {theirs / mine:.2f}",
+                      flush=True)
 
 
 if __name__ == "__main__":

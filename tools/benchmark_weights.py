@@ -2,8 +2,8 @@
 
     python tools/benchmark_weights.py [--rounds 5]
 
-The file is one that keras.applications writes, of random weights, as large as the released one. Each load is a process of
-its own, the two in turn; medians. Memory is the process's largest resident size (on Linux).
+The file is one that keras.applications writes, of random weights, as large as the released one. Each load is a process
+of its own, the two in turn; medians. Memory is the process's largest resident size (on Linux).
 """
 
 import argparse
@@ -43,7 +43,8 @@ def main():
         found = {"ours": [], "keras.applications": []}
         for _ in range(rounds):
             for who, runs in found.items():
-                done = subprocess.run([sys.executable, "-c", LOAD, who, file], check=True, capture_output=True, text=True)
+                done = subprocess.run([sys.executable, "-c", LOAD, who, file], check=True, capture_output=True,
+                                      text=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
     for who, runs in found.items():
         seconds, memory = (statistics.median(column) for column in zip(*runs))

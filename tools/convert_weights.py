@@ -1,9 +1,9 @@
 """Other people's weights as one file of ours: python tools/convert_weights.py DONOR MODEL OUT
 
-DONOR is a release of MODEL, such as imagenet, or the path of a file (.h5, .pth, .safetensors, .caffemodel); OUT a .keras
-or .weights.h5 file. Prints how far ours is from its donor, stage by stage, on a fixed image: the largest difference of an
-activation, to the largest activation. For this the donor itself is run, so it is left out of Caffe's files, of detectors,
-and of torchvision's networks where torchvision is not installed.
+DONOR is a release of MODEL, such as imagenet, or the path of a file (.h5, .pth, .safetensors, .caffemodel); OUT a
+.keras or .weights.h5 file. Prints how far ours is from its donor, stage by stage, on a fixed image: the largest
+difference of an activation, to the largest activation. For this the donor itself is run, so it is left out of Caffe's
+files, of detectors, and of torchvision's networks where torchvision is not installed.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def of_torchvision(state, family, network, image):
 
 
 def stage(name):
-    """The beginning of a layer's name up to its first number: "conv3" of "conv3_2_1_bn", "mixed_5b" of "mixed_5b_1x1"."""
+    """A layer's name up to its first number: "conv3" of "conv3_2_1_bn", "mixed_5b" of "mixed_5b_1x1"."""
     parts = name.split("_")
     return "_".join(parts[:1 + next((i for i, part in enumerate(parts) if any(map(str.isdigit, part))), len(parts))])
 
@@ -111,8 +111,8 @@ def main():
     else:
         try:
             donors = of_torchvision(donor, family, network, image)
-        except ImportError:
-            return print("Not compared with its donor: torchvision is not installed.")
+        except ImportError as error:
+            return print(f"Not compared with its donor: torchvision cannot be imported ({error}).")
     rich.console.Console().print(report(network, donors))
 
 

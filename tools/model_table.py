@@ -7,8 +7,8 @@ from keras_cnns.weights import cards
 
 HEAD = """# Models and their released weights
 
-Written by `python tools/model_table.py` from the graphs, the table of releases and the tests' parity table; a model's own
-card: `keras-cnns models NAME`. "Checked" is of a donor of random weights and random batch norm statistics, carried over.
+Written by `python tools/model_table.py` from the graphs, the table of releases and the tests' parity table; a model's
+own card: `keras-cnns models NAME`. "Checked" is of a donor of random weights and batch norm statistics, carried over.
 
 """
 

@@ -303,8 +303,8 @@ def stretched(image, size):
 
 
 def resized_middle(image, shape, resize):
-    """The middle of a resized image, to the pixel as torchvision's and Caffe's protocols of testing have it: resizing is
-    bilinear, smoothed where it shrinks, and rounded to whole numbers.
+    """The middle of a resized image, to the pixel as torchvision's and Caffe's protocols of testing have it: resizing
+    is bilinear, smoothed where it shrinks, and rounded to whole numbers.
 
     Args:
       image: uint8 `[H, W, 3]`.

@@ -21,8 +21,8 @@ def saved_model(model, directory, labels=None):
       jpeg             jpeg: `[B]` strings, each an encoded JPEG or PNG of any size.
     Both bring the images to the network's size themselves.
 
-    A detector is shown them whole (`data.images.letterbox`; SSD: `stretched`) and answers, under the names of TensorFlow's
-    object-detection exports, all float32:
+    A detector is shown them whole (`data.images.letterbox`; SSD: `stretched`) and answers, under the names of
+    TensorFlow's object-detection exports, all float32:
       detection_boxes `[B, N, 4]`, (ymin, xmin, ymax, xmax) in 0...1 of each original image;
       detection_scores `[B, N]`, best first; detection_classes `[B, N]`, 1...K, 0 in the padding;
       num_detections `[B]`; where it finds them, detection_masks `[B, N, 28, 28]`, probabilities 0 to 1 over each box;

@@ -21,8 +21,8 @@ def tflite(model, path, quantization=None):
 
     Signature serving_default: image, float32 `[1, H, W, C]`, RGB or grey, 0 to 255, of the network's size; answers as
     `saved_model` names them, boxes in 0...1 of that input. The phone prepares its picture: for a detector it scales it
-    into the top left corner of the input, proportions kept, as `data.images.letterbox` does (for an SSD to all of it, `stretched`); for a classifier it cuts
-    and scales as `data.images.central`.
+    into the top left corner of the input, proportions kept, as `data.images.letterbox` does (for an SSD to all of it,
+    `stretched`); for a classifier it cuts and scales as `data.images.central`.
 
     Args:
       model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image.

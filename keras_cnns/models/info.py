@@ -63,8 +63,8 @@ def cost(network, input_shape=None):
     total = [0, 0]
 
     def walk(part, inputs):
-        fresh = keras.tree.map_structure(lambda tensor: keras.Input(batch_shape=(tensor.shape[0] or 1, *tensor.shape[1:])),
-                                         inputs)  # one image, so that a head of single regions is known to see them all
+        fresh = keras.tree.map_structure(  # of one image, so that a head of single regions is known to see them all
+            lambda tensor: keras.Input(batch_shape=(tensor.shape[0] or 1, *tensor.shape[1:])), inputs)
         keras.models.clone_model(part, input_tensors=fresh, clone_function=lambda layer: layer, call_function=call)
 
     def call(layer, *arguments, **keywords):

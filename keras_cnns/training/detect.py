@@ -74,8 +74,8 @@ def detect(detector, samples, batch=8, progress=True, sides=(800, 1333)):
     """A detector's answers for each sample, in pixels of its own image; what lies in the margin beside it is dropped.
 
     Args:
-      batch: images at a time, letterboxed to the detector's size, or stretched (SSD). sides: where it has none, each image is shown alone,
-        its shorter side so many pixels and its longer at most so many.
+      batch: images at a time, letterboxed to the detector's size, or stretched (SSD). sides: where it has none, each
+        image is shown alone, its shorter side so many pixels and its longer at most so many.
 
     Returns:
       a list of dicts, boxes `[N, 4]`, scores `[N]`, labels `[N]`, NumPy, in the order of the samples; where the

@@ -88,7 +88,7 @@ def transfer(network, donor, new_head=False):
                                  "wrong shape, kernels as Keras has them": shapes}.items() if found]
     if wrong:
         raise InputError(f"This donor does not fit {network.name}; nothing was changed. {'; '.join(wrong)}.")
-    for layer, variable in targets:  # made again, one by one: all at once they would take the network's memory once more
+    for layer, variable in targets:  # made again, one by one: together they would take as much memory as it
         variable.assign(value_of(layer, variable))
     return Report(tuple(name for name in source.tensors if name in used), tuple(left_out),
                   tuple(f"{layer.name}/{v.name}" for layer in kept for v in layer.weights), source.notes)

@@ -8,7 +8,7 @@ from keras_cnns.errors import InputError
 from keras_cnns.weights import caffe
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".h5", ".caffemodel")
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts put a state dict beside other things
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put a state dict beside other things
 
 
 class KerasFile(NamedTuple):

@@ -21,14 +21,14 @@ class Release(NamedTuple):
 
     name: str       # what `create_model(weights=...)` is given
     origin: str     # URL
-    digest: str     # "sha256:", "sha1:" or "md5:" and the hex digits the authors tell, perhaps only the first; "" if none
+    digest: str     # "sha256:", "sha1:" or "md5:" and the hex digits that are told, or their first; "" if none
     metric: str     # as published
     source: str     # of the metric
     licence: str
     classes: str    # whose they are, and their order: of `class_names`
-    resize: int | tuple | None = None  # a classifier's images: shorter side, or (height, width), before the middle is cut
+    resize: int | tuple | None = None  # a classifier's images: shorter side, or both; then the middle
 
-    exact_norm: bool = False  # its batch norm adds nothing to the variance, unlike the network's that reads the file today
+    exact_norm: bool = False  # its batch norm added nothing to the variance
     free: bool = False  # a detector's images keep their proportions: its network has the shape (None, None, 3) then
 
     @property
@@ -62,7 +62,8 @@ def applications(file, md5, top1_error, top5_error, licence, size=224, folder=""
 
 def keras_row(network, md5, top1_error, top5_error, licence, size=224, folder=None):
     folder = f"{network}/" if folder is None else folder
-    return applications(f"{network}_weights_tf_dim_ordering_tf_kernels", md5, top1_error, top5_error, licence, size, folder)
+    file = f"{network}_weights_tf_dim_ordering_tf_kernels"
+    return applications(file, md5, top1_error, top5_error, licence, size, folder)
 
 
 def mobilenet(width, top1_error, top5_error):
@@ -74,10 +75,17 @@ def caffe(url, sha1, metric, source, licence, classes="imagenet", resize=(256, 2
 
 
 BERKELEY = "http://dl.caffe.berkeleyvision.org/"
-OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
 GOOGLENET = caffe(f"{BERKELEY}bvlc_googlenet.caffemodel", "405fc5acd08a3bb12de8ee5e23a96bec22f08204",
                   IMAGENET.format(68.7, 88.9), "BVLC model zoo", "unrestricted")
 CC_BY, MIT, APACHE, BSD = "CC BY 4.0", "MIT", "Apache-2.0", "BSD-3-Clause"
+
+
+def oxford(depth, top5):
+    return caffe(f"http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_{depth}_layers.caffemodel", "",
+                 f"ILSVRC2012 val: top-5 {top5}, dense, shorter side 384", "the authors' page", CC_BY, resize=256,
+                 name="imagenet_caffe")
+
+
 
 # The first of a row's releases is the one that needs no extra, where there is a choice.
 RELEASES = {
@@ -88,12 +96,10 @@ RELEASES = {
     "vgg13": (tv_imagenet("vgg13-19584684", 69.928, 89.246),),
     "vgg16": (keras_row("vgg16", "64373286793e3c8b2b4e3219cbf3544b", 28.732, 9.95, CC_BY),
               tv_imagenet("vgg16-397923af", 71.592, 90.382, "imagenet_torchvision"),
-              caffe(f"{OXFORD}VGG_ILSVRC_16_layers.caffemodel", "", "ILSVRC2012 val: top-5 91.9, dense, shorter side 384",
-                    "the authors' page", CC_BY, resize=256, name="imagenet_caffe")),
+              oxford(16, 91.9)),
     "vgg19": (keras_row("vgg19", "cbe5617147190e668d6c5d5026f83318", 28.744, 10.012, CC_BY),
               tv_imagenet("vgg19-dcbb9e9d", 72.376, 90.876, "imagenet_torchvision"),
-              caffe(f"{OXFORD}VGG_ILSVRC_19_layers.caffemodel", "", "ILSVRC2012 val: top-5 92.0, dense, shorter side 384",
-                    "the authors' page", CC_BY, resize=256, name="imagenet_caffe")),
+              oxford(19, 92.0)),
     "vgg11_bn": (tv_imagenet("vgg11_bn-6002323d", 70.37, 89.81),),
     "vgg13_bn": (tv_imagenet("vgg13_bn-abd245e5", 71.586, 90.374),),
     "vgg16_bn": (tv_imagenet("vgg16_bn-6c64b313", 73.36, 91.516),),
@@ -122,9 +128,11 @@ RELEASES = {
     "densenet121": (keras_row("densenet121", "9d60b8095a5708f2dcce2bca79d332c7", 25.48, 8.022, BSD, folder="densenet/"),
                     tv_imagenet("densenet121-a639ec97", 74.434, 91.972, "imagenet_torchvision")),
     "densenet161": (tv_imagenet("densenet161-8d451a50", 77.138, 93.56),),
-    "densenet169": (keras_row("densenet169", "d699b8f76981ab1b30698df4c175e90b", 23.926, 6.892, BSD, folder="densenet/"),
+    "densenet169": (keras_row("densenet169", "d699b8f76981ab1b30698df4c175e90b", 23.926, 6.892, BSD,
+                              folder="densenet/"),
                     tv_imagenet("densenet169-b2777c0a", 75.6, 92.806, "imagenet_torchvision")),
-    "densenet201": (keras_row("densenet201", "1ceb130c1ea1b78c3bf6114dbdfd8807", 22.936, 6.542, BSD, folder="densenet/"),
+    "densenet201": (keras_row("densenet201", "1ceb130c1ea1b78c3bf6114dbdfd8807", 22.936, 6.542, BSD,
+                              folder="densenet/"),
                     tv_imagenet("densenet201-c1103571", 76.896, 93.37, "imagenet_torchvision")),
     "mobilenet_v1": (mobilenet("1_0", 29.576, 10.496),),
     "mobilenet_v1_075": (mobilenet("7_5", 31.588, 11.758),),
@@ -157,16 +165,16 @@ def find(model, name):
     for release in rows:
         if release.name == name:
             return release
-    known = ", ".join(repr(release.name) for release in rows)
-    raise InputError(f"weights={str(name)!r}: {f'{model} has the releases {known}' if rows else f'{model} has no release'}; "
-                     "give one, the path of a file of weights, or None.")
+    known = "the releases " + ", ".join(repr(release.name) for release in rows) if rows else "no release"
+    raise InputError(f"weights={str(name)!r}: {model} has {known}; give one, the path of a file of weights, or None.")
 
 
 def fetch(release):
     """Path of a release's file, whole and checked.
 
-    It is, in this order: the file that the environment variable KERAS_CNNS_WEIGHTS names, or that of its own name in the
-    folder that it names; the one in Keras' cache (~/.keras or KERAS_HOME, folder keras_cnns); or it is fetched into that.
+    It is, in this order: the file that the environment variable KERAS_CNNS_WEIGHTS names, or that of its own name in
+    the folder that it names; the one in Keras' cache (~/.keras or KERAS_HOME, folder keras_cnns); or it is fetched into
+    that.
 
     Raises:
       InputError: another file than the authors', or none can be had; says where to get it and where to put it.
@@ -207,8 +215,8 @@ def _check(path, release, remedy="fetch it again"):
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if not found.startswith(digits):
-        raise InputError(f"{path}: its {algorithm} is {found}, but {release.origin} has {digits}...: the file is damaged or "
-                         f"another; {remedy}.")
+        raise InputError(f"{path}: its {algorithm} is {found}, but {release.origin} has {digits}...: the file is "
+                         f"damaged or another; {remedy}.")
 
 
 def _advice(release, folder=None):

@@ -23,8 +23,8 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
       num_classes: by default the release's, or the paper's; None leaves a classifier headless. If the weights are of
         another number of classes, the layers of classes stay as they were made, to be trained.
       weights: None; the name of a release (`model_info(name).weights`), such as "imagenet", whose file is fetched
-        (`releases.fetch`); of a detector also one of its backbone's, which the rest is trained on; the path of a file as its authors gave it (`files.SUFFIXES`); or the path of a
-        `.weights.h5` or `.keras` file of this network.
+        (`releases.fetch`); of a detector also one of its backbone's, which the rest is trained on; the path of a file
+        as its authors gave it (`files.SUFFIXES`); or the path of a `.weights.h5` or `.keras` file of this network.
       dtype_policy: of its layers, such as "mixed_float16"; by default Keras' global one. Answers are float32.
       options: what the model's `build` takes besides.
 

@@ -43,7 +43,8 @@ def test_roi_pool_equals_the_loop(height, width, size, stride):
 
 def test_regions_outside_and_regions_without_area():
     features = np.arange(16, dtype="float32").reshape(1, 4, 4, 1) + 1
-    rois = np.array([[[-200, -200, -100, -100], [500, 0, 600, 60], [0, 0, 0, 0], [-1000, -1000, 1000, 1000]]], "float32")
+    rois = [[[-200, -200, -100, -100], [500, 0, 600, 60], [0, 0, 0, 0], [-1000, -1000, 1000, 1000]]]
+    rois = np.array(rois, "float32")
     pooled = np.array(RoIPool(1, 16)(features, rois))[0, :, 0, 0, 0]
     assert pooled.tolist() == [0, 0, 1, 16]
 
@@ -83,7 +84,8 @@ def gradients(layer, features, rois, upstream):
 
 def test_gradients_of_roi_pool_go_to_the_largest_cell():
     rng = np.random.default_rng(3)
-    features, rois = rng.permutation(2 * 6 * 9 * 2).reshape(2, 6, 9, 2).astype("float32"), some_rois(rng, 2, 5, -30, 170)
+    features = rng.permutation(2 * 6 * 9 * 2).reshape(2, 6, 9, 2).astype("float32")
+    rois = some_rois(rng, 2, 5, -30, 170)
     layer = RoIPool(3, 16)
     upstream = rng.normal(size=(2, 5, 3, 3, 2)).astype("float32")
     pooled, want = roi_pool_by_hand(features, rois, 3, 16), np.zeros_like(features)

@@ -50,5 +50,6 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path):
     # Once more: nothing is left to do, and a changed command is refused in one line.
     again = subprocess.run(command(broken), check=True, capture_output=True, text=True, env=environment)
     assert f"after {EPOCHS} epochs" in again.stdout
-    other = subprocess.run([*command(broken), "--learning-rate", "0.5"], capture_output=True, text=True, env=environment)
+    other = subprocess.run([*command(broken), "--learning-rate", "0.5"], capture_output=True, text=True,
+                           env=environment)
     assert other.returncode == 2 and "other recipe" in other.stderr and "Traceback" not in other.stderr

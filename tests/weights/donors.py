@@ -2,7 +2,7 @@
 
 KERAS_CNNS_TORCHVISION names the folder of an environment that has torchvision, be it without TensorFlow; its
 bin/activate-torchvision, or else bin/activate, is sourced. Without it, tests of such donors are skipped.
-KERAS_CNNS_PARITY names a CSV file, the package's weights/parity.csv, whose rows of the donors tried are brought up to date.
+KERAS_CNNS_PARITY names a CSV file, the package's weights/parity.csv, whose rows of the donors tried are made anew.
 """
 
 import csv

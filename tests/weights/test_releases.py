@@ -1,4 +1,4 @@
-"""Released weights by name: what is fetched is checked, kept whole or not at all, and answers as its authors' network."""
+"""Released weights by name: what is fetched is checked, kept whole or not, and answers as its authors' network."""
 
 import functools
 import hashlib
@@ -108,8 +108,8 @@ def test_a_damaged_download_is_refused_and_not_kept(released, tmp_path):
 
 def test_without_a_network_it_says_what_to_fetch_and_where_to_put_it(released, tmp_path):
     row = released("gone.h5")
-    with pytest.raises(InputError, match=r"could not be fetched .*404.*fetch http.*gone\.h5 \(its sha256 begins with .*\) "
-                                         r"by hand and put it into .*keras_cnns, or into a folder that KERAS_CNNS_WEIGHTS"):
+    with pytest.raises(InputError, match=r"could not be fetched .*404.*fetch http.*gone\.h5 \(its sha256 begins with .*"
+                                         r"\) by hand and put it into .*keras_cnns, or into a folder that KERAS_CNNS_"):
         releases.fetch(row)
     assert kept(tmp_path) == []
 

@@ -1,7 +1,7 @@
 """Feature Pyramid Networks for Object Detection.
 
 Lin, Dollar, Girshick, He, Hariharan, Belongie. CVPR 2017, arXiv:1612.03144. Lateral connections and the
-top-down path: section 3, Fig. 3; P6 by subsampling P5: a footnote of section 4.1. Layer "P2" is of stride 4, "P6" of 64.
+top-down path: section 3, Fig. 3; P6 by subsampling P5: a footnote of section 4.1. "P2" is of stride 4, "P6" of 64.
 """
 
 from keras import layers
