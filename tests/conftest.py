@@ -3,3 +3,8 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_collection_modifyitems(items):
+    """Those that train come first: they take longest, and so two workers end together."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/training"))
