@@ -141,7 +141,6 @@ def test_eight_images_and_their_masks_are_learnt_by_heart(pictures):
     network.compile(keras.optimizers.Adam(1e-3), loss=module_of(network.name).losses(network.name))
     network.fit(detect.elements(network, few, RECIPE._replace(epochs=120), 0, 0), shuffle=False, verbose=0)
     logs = detect.evaluation(network, few, 8)()
-    print(logs)
     assert logs["AP50"] > 0.9 and logs["mask_AP50"] > 0.85
 
 

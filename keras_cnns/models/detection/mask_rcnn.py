@@ -71,12 +71,6 @@ def keypoint_head(channels, joints, widths):
     return Model(regions, layers.UpSampling2D(2, interpolation="bilinear")(x), name="keypoint_head")
 
 
-def over_regions(head, pooled):
-    """A head of single regions on those of each image: `[B, R, ...] -> [B, R, ...]`."""
-    x = head(ops.reshape(pooled, (-1, *pooled.shape[2:])))
-    return ops.reshape(x, (-1, pooled.shape[1], *x.shape[1:]))
-
-
 def pooled_maps(maps):
     """Those that regions are read from: of a pyramid all but the coarsest."""
     return maps[:-1] or maps
@@ -110,8 +104,9 @@ def build(name="mask_rcnn_resnet18", input_shape=None, num_classes=None, frozen_
         given = {"masks": Input((None, v.crop, v.crop), dtype="uint8", name="masks")}
         targets = MaskTargets(MASK, name="mask_targets")(
             rois, matched, rows, graph.inputs["boxes"], given["masks"], graph.inputs["image"])
+    logits = faster_rcnn.over_regions(head, features)
     return faster_rcnn.network(graph._replace(
-        inputs={**graph.inputs, **given}, predictions={**graph.predictions, key: over_regions(head, features)},
+        inputs={**graph.inputs, **given}, predictions={**graph.predictions, key: logits},
         targets={**graph.targets, key: targets}), name)
 
 
@@ -135,7 +130,7 @@ def detector(network, **decoding):
     boxes, labels = parts.detections["boxes"], parts.detections["labels"]
     features = layer("mask_pool")(pooled_maps(parts.maps), boxes)
     head = layer("keypoint_head" if v.joints else "mask_head")
-    logits = ops.cast(over_regions(head, features), "float32")
+    logits = ops.cast(faster_rcnn.over_regions(head, features), "float32")
     if v.joints:
         own = {"heatmaps": logits}
     else:
