@@ -48,4 +48,5 @@ def main(name, out):
     np.savez(out, **answers, **{f"state/{key}": value.numpy() for key, value in network.state_dict().items()})
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -9,21 +9,9 @@ import sys
 import numpy as np
 import torch
 import torchvision
+from torch_donors import DEVIATION, MEAN, randomise
 
-MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 SIZES = ((64, 96), (75, 107), (121, 50))
-
-
-def randomise(network, generator):
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor, low, high in ((module.weight, 0.5, 1.5), (module.bias, -0.2, 0.2),
-                                      (module.running_mean, -0.2, 0.2), (module.running_var, 0.5, 1.5)):
-                tensor.uniform_(low, high, generator=generator)
-        elif isinstance(module, torch.nn.Conv2d):
-            module.weight.normal_(0, (2 / module.weight[0].numel()) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.uniform_(-0.2, 0.2, generator=generator)
 
 
 @torch.no_grad()
