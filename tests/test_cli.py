@@ -130,7 +130,7 @@ def test_training_goes_without_a_warning(tmp_path, voc):
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-m", "keras_cnns.cli", "train", "faster_rcnn_resnet18", "--data",
          f"voc:{voc}", "--input-size", "64", "--batch", "2", "--epochs", "1", "--limit", "2", "--output",
-         str(tmp_path / "run")], capture_output=True, text=True, cwd=pathlib.Path(cli.__file__).parents[1])
+         str(tmp_path / "run")], capture_output=True, text=True, cwd=pathlib.Path(cli.__file__).parents[2])
     assert done.returncode == 0, done.stderr[-2000:]
     assert "arning" not in done.stderr + done.stdout
 

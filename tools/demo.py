@@ -59,7 +59,7 @@ def main():
     recipe = recipes.recipe(MODEL)
     recipe = recipe._replace(epochs=options.epochs or recipe.epochs)
     before = time.time()
-    network, history = runs.train_detector(MODEL, train, class_names, folder / "run", recipe, size)
+    network, history = runs.train(MODEL, train, class_names, folder / "run", recipe, size)
     trained = time.time() - before
 
     say(f"Evaluating on {len(unseen)} unseen images")

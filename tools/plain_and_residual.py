@@ -32,7 +32,7 @@ def main():
     for name in NAMES:
         recipe = recipes.recipe(name)._replace(
             epochs=options.epochs, batch=64, learning_rate=0.01, drops=(options.epochs * 2 // 3,))
-        _, history = runs.train_classifier(name, samples, class_names, options.output / name, recipe)
+        _, history = runs.train(name, samples, class_names, options.output / name, recipe)
         errors[name] = [100 * (1 - epoch["accuracy"]) for epoch in history]
         print(f"{name}: {errors[name][-1]:.1f} % error on the images it learns from, loss {history[-1]['loss']:.3f}")
     pictures.curves(errors, "training error, %").save(options.output / "curves.png")

@@ -82,7 +82,7 @@ def main():
         recipe = recipe._replace(learning_rate=options.learning_rate)
     shape = (*options.input_size, 3) if options.input_size else None
     begun = time.time()
-    network, history = runs.train_detector(options.model, train, names, folder / "run", recipe, shape, options.seed)
+    network, history = runs.train(options.model, train, names, folder / "run", recipe, shape, options.seed)
     minutes = (time.time() - begun) / 60
     reached = detect.evaluation(network, unseen, recipe.batch)()
     pictures.curves({key: [epoch[key] for epoch in history] for key in history[-1]},

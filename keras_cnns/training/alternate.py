@@ -45,19 +45,19 @@ STEPS = (
 )
 
 
-def train_detector(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
-                   validation=(), devices=None, **options):
+def train(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None, validation=(),
+          devices=None, **options):
     """Trains a Faster R-CNN in four steps, from the last checkpoint if the folder has one.
 
     Args:
       recipe: of each step. validation: samples to evaluate on in the last step.
-      options: what `create_model` takes besides. The others as of `runs.train_detector`.
+      options: what `create_model` takes besides. The others as of `runs.train`.
 
     Returns:
       `(network, history)`: the trained network, and a dict of numbers an epoch, "step" from 1 among them.
 
     Raises:
-      InputError, FloatingPointError: as of `runs.train_detector`; or `name` is no Faster R-CNN.
+      InputError, FloatingPointError: as of `runs.train`; or `name` is no Faster R-CNN.
     """
     if models.module_of(name) is not faster_rcnn:
         raise InputError(f"{name}: alternating training is Faster R-CNN's; give one of "
@@ -66,8 +66,8 @@ def train_detector(name, samples, class_names, folder, recipe=None, input_shape=
     for number, step in enumerate(STEPS, 1):
         begins = folder / step.begins / "network.keras" if step.begins else weights
         _, epochs = runs.train(
-            _Task(step, folder, options), name, samples, class_names, folder / step.name, recipe, input_shape, seed,
-            begins, validation if step is STEPS[-1] else (), devices)
+            name, samples, class_names, folder / step.name, recipe, input_shape, seed, begins,
+            validation if step is STEPS[-1] else (), devices, _Task(step, folder, options))
         history += [{"step": number, **epoch} for epoch in epochs]
     last = folder / STEPS[-1].name
     network = create_model(name, input_shape, len(class_names), last / "network.keras", **options)  # whole, to learn on

@@ -15,59 +15,45 @@ import sys
 
 import keras
 
+from keras_cnns import models
 from keras_cnns.data import batches
 from keras_cnns.errors import InputError
-from keras_cnns.training import callbacks, classify, detect, distribute, recipes
+from keras_cnns.training import callbacks, classify, detect, distribute, recipes, segment
 from keras_cnns.weights import create_model
 
 
-def train_detector(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
-                   validation=(), devices=None):
-    """Trains a detector on samples, from its last checkpoint if the folder has one.
+TASKS = {"classification": classify, "detection": detect, "segmentation": segment}  # who says what is compiled, fed and evaluated
+
+
+def train(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None, validation=(),
+          devices=None, task=None):
+    """Trains a network on samples, from its last checkpoint if the folder has one.
 
     Args:
-      name: of the model. samples: `data.samples.Sample`s, checked. class_names: 1...K in order.
+      name: of the model. samples: `data.samples.Sample`s, checked; a classifier's all with `label`, one class an image,
+        or all with `present`, several; then the network ends in sigmoids.
+      class_names: 1...K in order, a classifier's 0...K-1.
       folder: of the run; made if missing.
       recipe: `recipes.Recipe`, by default the model's own. input_shape, weights: as of `create_model`.
       seed: of weights, order, augmentation and sampling; the same seed gives the same run on the same CPU (GPUs
         add in any order).
       validation: samples to evaluate on after each epoch. devices: as of `distribute.strategy`.
+      task: what stands in for the model's row of `TASKS`, such as a step of `alternate`.
 
     Returns:
-      `(network, history)`: the trained network, and a dict of numbers an epoch.
+      `(network, history)`: the whole trained network, and a dict of numbers an epoch: "loss", with the decay where the
+      recipe has it in the gradient, those of `compile`, and of the validation samples what `TASKS` evaluates.
 
     Raises:
       InputError: no samples, a folder of another run or one that cannot be written, a batch the devices cannot share.
       FloatingPointError: the loss became no number; the checkpoint before stands.
     """
-    return train(detect, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
-
-
-def train_classifier(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None,
-                     validation=(), devices=None):
-    """Trains a classifier on samples, from its last checkpoint if the folder has one.
-
-    Args:
-      samples: all with `label`, one class an image, or all with `present`, several; then the network ends in sigmoids.
-      class_names: 0...K-1 in order. The others as of `train_detector`.
-
-    Returns:
-      `(network, history)`: the whole trained network, which gives probabilities, and a dict of numbers an epoch:
-      "loss", with the decay where the recipe has it in the gradient; "accuracy" on the augmented images; and of the
-      validation samples "top1" and "top5", or "mAP".
-
-    Raises:
-      InputError, FloatingPointError: as of `train_detector`.
-    """
-    return train(classify, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices)
-
-
-def train(task, name, samples, class_names, folder, recipe, input_shape, seed, weights, validation, devices):
-    """A run of either kind; `task`, a module, says what is compiled, what it is fed and how it is evaluated."""
     if not samples:
         raise InputError("No samples to train on; name a data set or a split that has some.")
     recipe = recipe or recipes.recipe(name)
+    task = task or TASKS[models.module_of(name).TASK]
     options = task.options(name, samples)
+    classes = len(class_names) + getattr(task, "BACKGROUND", 0)
     folder = pathlib.Path(folder)
     settings = json.loads(json.dumps({
         "model": name, "input_shape": input_shape, "seed": seed, "weights": weights and str(weights),
@@ -81,7 +67,7 @@ def train(task, name, samples, class_names, folder, recipe, input_shape, seed, w
     steps = batches.steps_per_epoch(samples, recipe.batch)
     with distribute.scope(strategy):
         keras.utils.set_random_seed(seed)
-        network, history = create_model(name, input_shape, len(class_names), weights, **options), []
+        network, history = create_model(name, input_shape, classes, weights, **options), []
         # The network holds the optimizer, too, so that they are saved together; what is trained may be a part of it.
         network.compile(recipes.optimizer(recipe, steps))
         recipes.decay_in_gradient(network, recipe)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_cnns import cli
+from keras_cnns.cli import data
 from keras_cnns.data import report, synthetic, voc
 from keras_cnns.data.samples import LabelImage, Sample
 
@@ -259,7 +260,7 @@ def test_all_that_is_told_of_a_sample_is_drawn(tmp_path):
     cases = [plain._replace(segmentation=LabelImage(str(tmp_path / "labels.png"))), plain._replace(label=0),
              sample(tmp_path, "a.png", black), sample(tmp_path, "a.png", black, keypoints=joints),
              sample(tmp_path, "a.png", black, masks=LabelImage(str(tmp_path / "labels.png"), {3: 1}))]
-    pictures = [np.asarray(cli._tile(each, NAMES)) for each in [plain, *cases]]
+    pictures = [np.asarray(data.tile(each, NAMES)) for each in [plain, *cases]]
     assert all(each.shape == (200, 240, 3) for each in pictures) and not pictures[0].any()
     assert len({each.tobytes() for each in pictures}) == 6
     assert pictures[4][160, 200].any() and not pictures[3][160, 200].any()  # the joint, four times as large

@@ -19,7 +19,7 @@ def run(tmp_path_factory):
     recipe = recipes.recipe(NAME)._replace(optimizer="sgd", learning_rate=1e-3, batch=2, epochs=1)
     arguments = dict(name=NAME, samples=synthetic.samples(4), class_names=synthetic.CLASSES,
                      folder=tmp_path_factory.mktemp("run") / "run", recipe=recipe, input_shape=SHAPE, seed=5)
-    return arguments, alternate.train_detector(**arguments)
+    return arguments, alternate.train(**arguments)
 
 
 def weights(network):
@@ -65,9 +65,9 @@ def test_the_trained_network_is_whole_and_detects(run):
 @pytest.mark.slow
 def test_the_same_words_again_find_all_done_and_others_are_refused(run):
     arguments, (_, history) = run
-    assert alternate.train_detector(**arguments)[1] == history
+    assert alternate.train(**arguments)[1] == history
     with pytest.raises(InputError, match="other seed"):
-        alternate.train_detector(**{**arguments, "seed": 6})
+        alternate.train(**{**arguments, "seed": 6})
 
 
 def test_the_second_step_learns_from_the_first_networks_proposals():
@@ -92,4 +92,4 @@ def test_the_second_step_learns_from_the_first_networks_proposals():
 
 def test_only_faster_rcnn_is_trained_so(tmp_path):
     with pytest.raises(InputError, match="mask_rcnn_resnet18: alternating"):
-        alternate.train_detector("mask_rcnn_resnet18", synthetic.samples(2), synthetic.CLASSES, tmp_path)
+        alternate.train("mask_rcnn_resnet18", synthetic.samples(2), synthetic.CLASSES, tmp_path)

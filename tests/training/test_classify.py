@@ -47,7 +47,7 @@ RECIPE = recipes.recipe("lenet5_dense")._replace(batch=4, epochs=3, view="plain"
 def run(tmp_path_factory, samples):
     """Folder, network and history of a whole run."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    return folder, *runs.train_classifier("lenet5_dense", samples, NAMES, folder, RECIPE._replace(epochs=5),
+    return folder, *runs.train("lenet5_dense", samples, NAMES, folder, RECIPE._replace(epochs=5),
                                           validation=samples[:9])
 
 
@@ -66,7 +66,7 @@ def test_a_run_learns_and_leaves_the_whole_network(run, samples):
 
 def test_a_stopped_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path, samples, monkeypatch):
     arguments = "lenet5_dense", samples, NAMES
-    whole, expected = runs.train_classifier(*arguments, tmp_path / "whole", RECIPE, validation=samples[:4])
+    whole, expected = runs.train(*arguments, tmp_path / "whole", RECIPE, validation=samples[:4])
 
     def stopped():
         raise KeyboardInterrupt
@@ -75,8 +75,8 @@ def test_a_stopped_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path, samp
         numbers = iter([lambda: {}, stopped])
         patch.setattr(classify, "evaluation", lambda *_: lambda: next(numbers)())
         with pytest.raises(KeyboardInterrupt):
-            runs.train_classifier(*arguments, tmp_path / "broken", RECIPE, validation=samples[:4])
-    network, history = runs.train_classifier(*arguments, tmp_path / "broken", RECIPE, validation=samples[:4])
+            runs.train(*arguments, tmp_path / "broken", RECIPE, validation=samples[:4])
+    network, history = runs.train(*arguments, tmp_path / "broken", RECIPE, validation=samples[:4])
     for one, other in zip(expected[1:], history[1:], strict=True):
         assert one == pytest.approx(other, rel=1e-5)
     for one, other in zip(whole.get_weights(), network.get_weights(), strict=True):
@@ -84,7 +84,7 @@ def test_a_stopped_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path, samp
 
 
 def test_several_classes_an_image_train_sigmoids(tmp_path, several):
-    network, history = runs.train_classifier("lenet5_dense", several, ["across", "down"], tmp_path / "run",
+    network, history = runs.train("lenet5_dense", several, ["across", "down"], tmp_path / "run",
                                              RECIPE._replace(epochs=4), validation=several[:6])
     assert history[-1]["mAP"] > 0.95 and "top1" not in history[-1]
     answer = classify.predict(network, several[2:3], progress=False)
@@ -110,7 +110,7 @@ def test_auxiliary_losses_weigh_what_the_recipe_says(monkeypatch, tmp_path, samp
     found = trained.evaluate(images, targets, return_dict=True, verbose=0)
     of = {name: classify.ClassEntropy()(targets[name], logits) for name, logits in trained(images).items()}
     assert found["loss"] == pytest.approx(float(of["predictions"] + 0.3 * of["aux1"]), rel=1e-4)
-    trained, history = runs.train_classifier("tiny", samples, NAMES, tmp_path / "run", recipe, validation=samples[:3])
+    trained, history = runs.train("tiny", samples, NAMES, tmp_path / "run", recipe, validation=samples[:3])
     assert {"predictions_loss", "aux1_loss", "top1"} <= set(history[0])
     assert classify.predict(trained, samples[:2], progress=False).shape == (2, 3)
 
@@ -172,9 +172,9 @@ def test_what_cannot_be_is_answered_in_a_line(tmp_path, samples, several):
             ("No samples", lambda: classify.evaluate(network, [])),
             ("fixed size", lambda: classify.predict(models.create_model("resnet18", (None, None, 3)), samples)),
             ("neither label nor present", lambda: classify.options("resnet18", [Sample("a", b"")])),
-            ("class 2, from 0", lambda: runs.train_classifier("lenet5_dense", samples, NAMES[:2], tmp_path / "run")),
-            ("2 classes, but", lambda: runs.train_classifier("lenet5_dense", several, NAMES, tmp_path / "run")),
-            ("fixed size and 1 or 3 channels", lambda: runs.train_classifier(
+            ("class 2, from 0", lambda: runs.train("lenet5_dense", samples, NAMES[:2], tmp_path / "run")),
+            ("2 classes, but", lambda: runs.train("lenet5_dense", several, NAMES, tmp_path / "run")),
+            ("fixed size and 1 or 3 channels", lambda: runs.train(
                 "lenet5_dense", samples, NAMES, tmp_path / "run", input_shape=(32, 32, 4)))):
         with pytest.raises(InputError, match=says) as error:
             call()

@@ -103,19 +103,19 @@ def test_a_folder_of_another_run_is_refused(tmp_path, samples):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "settings.json").write_text('{"seed": 0}')
     with pytest.raises(InputError, match="another folder") as error:
-        runs.train_detector("faster_rcnn_resnet18", samples, recipe=recipe, **arguments)
+        runs.train("faster_rcnn_resnet18", samples, recipe=recipe, **arguments)
     assert str(tmp_path / "run") in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, samples):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        runs.train_detector("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "file" / "run")
+        runs.train("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "file" / "run")
 
 
 def test_no_samples_are_refused(tmp_path):
     with pytest.raises(InputError, match="No samples"):
-        runs.train_detector("faster_rcnn_resnet18", [], synthetic.CLASSES, tmp_path)
+        runs.train("faster_rcnn_resnet18", [], synthetic.CLASSES, tmp_path)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
@@ -127,7 +127,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
 
 def test_what_is_wrong_leaves_no_folder_behind(tmp_path, samples):
     with pytest.raises(InputError, match="typo.keras"):
-        runs.train_detector("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "run",
+        runs.train("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "run",
                             input_shape=(64, 64, 3), weights="typo.keras")
     assert not (tmp_path / "run").exists()
 
@@ -138,4 +138,4 @@ def test_a_batch_that_devices_cannot_share_is_refused(tmp_path, samples, monkeyp
 
     monkeypatch.setattr(runs.distribute, "strategy", lambda devices: ThreeReplicas())
     with pytest.raises(InputError, match="batch of 4 cannot be shared evenly by 3"):
-        runs.train_detector("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "run")
+        runs.train("faster_rcnn_resnet18", samples, synthetic.CLASSES, tmp_path / "run")

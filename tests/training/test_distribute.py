@@ -21,7 +21,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from keras_cnns.data import synthetic
 from keras_cnns.training import recipes, runs
 recipe = recipes.recipe("faster_rcnn_resnet18")._replace(optimizer="sgd", learning_rate=0.001, batch=4, epochs=4)
-network, history = runs.train_detector(
+network, history = runs.train(
     "faster_rcnn_resnet18", synthetic.samples(4), synthetic.CLASSES, sys.argv[1], recipe, (64, 64, 3),
     devices=sys.argv[2:], validation=synthetic.samples(2, first=4))
 np.savez(sys.argv[1] + "/weights.npz", *network.get_weights())
@@ -74,7 +74,7 @@ samples = [Sample(str(i), tf.io.encode_png(np.random.default_rng(i).integers(0, 
                   (32, 32), label=i % 2) for i in range(4)]
 recipe = recipes.recipe("resnet20_cifar")._replace(
     learning_rate=0.01, weight_decay=0.5, batch=4, epochs=3, view="plain")
-network, history = runs.train_classifier("lenet5_dense", samples, ["a", "b"], sys.argv[1], recipe, devices=sys.argv[2:],
+network, history = runs.train("lenet5_dense", samples, ["a", "b"], sys.argv[1], recipe, devices=sys.argv[2:],
                                          validation=samples)
 np.savez(sys.argv[1] + "/weights.npz", *network.get_weights())
 """

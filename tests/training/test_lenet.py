@@ -17,7 +17,7 @@ def test_lenet_reads_digits(name, least, tmp_path):
     samples, class_names, _ = named.classification(f"small:{DATA}/mnist", "test")
     assert len(samples) == 8000
     recipe = recipes.recipe(name)
-    network, history = runs.train_classifier(name, samples[:6400], class_names, tmp_path / "run", recipe)
+    network, history = runs.train(name, samples[:6400], class_names, tmp_path / "run", recipe)
     result = classify.evaluate(network, samples[6400:], batch=200, progress=False)
     print(f"{name}: top-1 {result.top1:.4f}; loss {[round(epoch['loss'], 3) for epoch in history]}")
     assert result.top1 >= least

@@ -36,7 +36,7 @@ def test_fit_is_given_images_and_the_targets_of_their_objects(samples):
 @pytest.mark.slow
 def test_a_run_trains_evaluates_and_is_written(samples, tmp_path):
     recipe = recipes.recipe("ssd300_mobilenet_v1")._replace(batch=4, epochs=1)
-    network, history = runs.train_detector("ssd300_mobilenet_v1", samples[:4], synthetic.CLASSES, tmp_path / "run",
+    network, history = runs.train("ssd300_mobilenet_v1", samples[:4], synthetic.CLASSES, tmp_path / "run",
                                            recipe, (64, 64, 3), validation=samples[:2])
     assert {"loss", "cls_loss", "reg_loss", "AP50"} <= set(history[0]) and np.isfinite(history[0]["loss"])
     assert (tmp_path / "run" / "network.keras").exists()

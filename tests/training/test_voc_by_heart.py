@@ -20,7 +20,7 @@ def test_sixteen_photographs_are_learnt_by_heart(tmp_path):
     samples = samples[:16]
     recipe = recipes.recipe("faster_rcnn_resnet18")._replace(epochs=100)
     before = time.time()
-    network, history = runs.train_detector("faster_rcnn_resnet18", samples, voc.CLASSES, tmp_path / "run", recipe)
+    network, history = runs.train("faster_rcnn_resnet18", samples, voc.CLASSES, tmp_path / "run", recipe)
     found = detect.detect(detector(network), samples, progress=False)
     result = metrics.voc_ap(detect.truth(samples), found)
     curve = [round(epoch["loss"], 3) for epoch in history[::10]]

@@ -1,0 +1,107 @@
+"""What several commands share: arguments, tables, and how they come to their data and networks."""
+
+import argparse
+import pathlib
+import sys
+
+from keras_cnns.errors import InputError
+
+
+def data_arguments(parser, split, name="--data"):
+    """Where the data are: `name`, --split, --limit and --on-bad-sample."""
+    required = {"required": True} if name.startswith("-") else {}
+    parser.add_argument(name, metavar="DATA", **required,
+                        help="such as voc:PATH[:YEAR], coco:PATH[:SPLIT], folder:PATH, small:PATH, synthetic[:N]")
+    parser.add_argument("--split", default=split, help=f"default {split}")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
+    parser.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop",
+                        help="at a broken image or annotation; default stop")
+
+
+def network_arguments(parser):
+    """Which network: NETWORK and --weights."""
+    parser.add_argument("network", metavar="NETWORK",
+                        help="folder of a run, .keras file, or, with --weights, a model")
+    parser.add_argument("--weights", metavar="WEIGHTS", help="a release, such as imagenet, or a file of weights")
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def table(title, *columns):
+    import rich.table
+
+    table = rich.table.Table(title=title)
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=not table.columns)
+    return table
+
+
+def show(table):
+    import rich.console
+
+    rich.console.Console(markup=False, emoji=False).print(table)  # of names as they are
+
+
+def save(picture, path):
+    try:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written ({error}); name a .png file elsewhere.") from None
+
+
+def read(options, task, split=None, class_names=None):
+    """Samples and class names of `--data` for a task; says what was skipped."""
+    from keras_cnns.data import named
+
+    read = {"detection": named.detection, "classification": named.classification}.get(task)
+    if read is None:
+        raise InputError(f"Networks of {task} are trained and evaluated in Python, with compile and fit; from here "
+                         "those of classification and detection are.")
+    samples, names, skipped = read(options.data, split or options.split, class_names, options.on_bad_sample)
+    for line in skipped:
+        print(f"skipped {line}", file=sys.stderr)
+    if skipped:
+        print(f"{len(skipped)} samples skipped, {len(samples)} used.", file=sys.stderr)
+    return samples[:options.limit], names, skipped
+
+
+def network(options, fixed=False):
+    """The network of a run's folder or a .keras file, or one with released weights; class names or None; its task.
+
+    Args:
+      fixed: a released one shall have an input of fixed size, also where its authors' images keep their proportions.
+    """
+    import keras
+
+    from keras_cnns import models, weights
+
+    if options.weights:
+        release = release(options)
+        shape = (None, None, 3) if release and release.free and not fixed else None
+        network = weights.create_model(options.network, shape, weights=options.weights)
+        return network, release and weights.class_names(release), models.module_of(options.network).TASK
+    path = pathlib.Path(options.network)
+    path = path / "network.keras" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the folder of a finished run, or a .keras file.")
+    try:
+        network = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: cannot be loaded ({error}).") from error
+    labels = path.with_name("labels.txt")
+    names = labels.read_text().splitlines() if labels.is_file() else None
+    return network, names, models.module_of(network.name).TASK
+
+
+def release(options):
+    """The row of `--weights`, or None."""
+    from keras_cnns.weights import releases
+
+    rows = releases.RELEASES.get(options.network, ()) if options.weights else ()
+    return next((row for row in rows if row.name == options.weights), None)

@@ -1,0 +1,48 @@
+"""Train a network; the same command goes on after an interruption."""
+
+from keras_cnns.cli import common
+
+
+def arguments(parser):
+    parser.add_argument("name", metavar="MODEL", help="one of `keras-cnns models`")
+    common.data_arguments(parser, "train")
+    parser.add_argument("--output", default=None, metavar="FOLDER", help="of the run; default runs/MODEL")
+    parser.add_argument("--validation-split", metavar="SPLIT", help="evaluate on it after each epoch")
+    parser.add_argument("--input-size", type=common.positive, nargs="+", metavar="PIXELS",
+                        help="side, or height and width")
+    parser.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file")
+    parser.add_argument("--alternate", action="store_true", help="Faster R-CNN in its paper's four steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
+    parser.add_argument("--optimizer", choices=("sgd", "nesterov", "rmsprop", "adam", "adamw"),
+                        help="default: the model's recipe")
+    parser.add_argument("--epochs", type=common.positive,
+                        help="default: the model's recipe, whose drops of the rate move in proportion")
+    for field, kind in (("learning-rate", float), ("weight-decay", float), ("batch", common.positive), ("warmup", int)):
+        parser.add_argument(f"--{field}", type=kind, help="default: the model's recipe")
+
+
+def run(options):
+    from keras_cnns.models import model_info, module_of
+    from keras_cnns.training import alternate, recipes, runs
+
+    module = module_of(options.name)
+    recipe = recipes.recipe(options.name)
+    given = {field: getattr(options, field) for field in recipe._fields if getattr(options, field, None) is not None}
+    if options.epochs:
+        recipe = recipes.lasting(recipe, options.epochs)
+    size = options.input_size
+    if size:
+        size = size[0], size[-1], model_info(options.name).input_shape[2]
+    samples, names, skipped = common.read(options, module.TASK)
+    validation = ()
+    if options.validation_split:
+        validation = common.read(options, module.TASK, options.validation_split, names)[0]
+    folder = options.output or f"runs/{options.name}"
+    train = alternate.train if options.alternate else runs.train
+    _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
+                       options.weights, validation, options.devices)
+    last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
+    print(f"{folder}/network.keras after {len(history)} epochs: {last}")
+    if skipped:
+        print(f"{len(skipped)} samples were skipped:", *skipped, sep="\n  ")
