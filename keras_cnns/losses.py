@@ -7,6 +7,9 @@ of replicas under MirroredStrategy. A detector's targets are the rows `(t_x, t_y
 
 from keras import losses, ops, saving
 
+from keras_cnns.ops import boxes as box_ops
+from keras_cnns.ops import heatmaps as heatmap_ops
+
 register = saving.register_keras_serializable("keras_cnns")
 
 
@@ -151,3 +154,148 @@ class HardNegativeClassLoss(losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "ratio": self.ratio}
+
+
+IGNORED = 255  # a pixel of a label image that counts neither way
+
+
+@register
+class PixelEntropy(losses.Loss):
+    """Cross-entropy of the pixels' classes, their weighted mean: `labels [B, H, W], logits [B, H, W, K] -> [B]`.
+
+    Labels are 0...K-1; pixels of label 255 do not count. Labels `[B, H, W, 2]` have a weight for each pixel beside
+    them, such as U-Net's (arXiv:1505.04597, eq. 1 and 2; `data.segmented.border_weights`).
+
+    Args:
+      class_weights: K numbers by which pixels of each class count, or None: all alike.
+    """
+
+    def __init__(self, class_weights=None, name="pixel_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+
+    def call(self, labels, logits):
+        weights = 1.0
+        if len(labels.shape) == 4:
+            labels, weights = labels[..., 0], ops.cast(labels[..., 1], logits.dtype)
+        target, counted = _one_hot(labels, logits)
+        if self.class_weights is not None:
+            weights = weights * ops.sum(target * ops.convert_to_tensor(self.class_weights, logits.dtype), -1)
+        weights = ops.reshape(weights * counted, (ops.shape(logits)[0], -1))
+        loss = ops.reshape(-ops.sum(target * ops.log_softmax(logits, -1), -1), (ops.shape(logits)[0], -1))
+        return ops.sum(weights * loss, -1) / ops.maximum(ops.sum(weights, -1), 1e-6)
+
+    def get_config(self):
+        return {**super().get_config(), "class_weights": self.class_weights}
+
+
+@register
+class DiceLoss(losses.Loss):
+    """1 minus the Dice coefficient, the mean of those of the classes that an image has: V-Net, arXiv:1606.04797,
+    section 3, for each class as there for one.
+
+    `labels [B, H, W], logits [B, H, W, K] -> [B]`. Labels are 0...K-1; pixels of label 255 do not count.
+    """
+
+    def call(self, labels, logits):
+        target, counted = _one_hot(labels, logits)
+        said = ops.softmax(logits, -1) * counted[..., None]
+        common, squares = (ops.sum(values, (1, 2)) for values in (said * target, said**2 + target**2))
+        there = ops.max(target, (1, 2))
+        return _mean_over(1.0 - 2.0 * common / ops.maximum(squares, 1e-6), there)
+
+
+def _one_hot(labels, logits):
+    """`[B, H, W] -> [B, H, W, K]`, zeros where a label is ignored, and `[B, H, W]`, whether it counts."""
+    labels = ops.cast(labels, "int32")
+    counted = ops.cast(labels != IGNORED, logits.dtype)
+    return ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * counted[..., None], counted
+
+
+@register
+class HeatmapLoss(losses.Loss):
+    """Mean square error against joints drawn as Gaussians, of the joints that are labelled. arXiv:1603.06937, sec. 3.1.
+
+    `keypoints [B, J, 3], heat maps [B, h, w, J] -> [B]`. Keypoints are x, y in pixels of the network's input, and 0
+    where not labelled: unlike in the authors' code, which wants an empty map of such a joint, it does not count. An
+    empty map is wanted of one that is labelled, but out of sight.
+
+    Args:
+      stride: pixels of the input to a cell. sigma: deviation of the Gaussians, cells.
+    """
+
+    def __init__(self, stride, sigma=1.0, name="heatmap_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.stride, self.sigma = stride, sigma
+
+    def call(self, keypoints, heatmaps):
+        wanted = heatmap_ops.encode(keypoints, *heatmaps.shape[1:3], self.stride, self.sigma)
+        return _mean_over(ops.mean((heatmaps - wanted) ** 2, (1, 2)), keypoints[..., 2] > 0)
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride, "sigma": self.sigma}
+
+
+@register
+class YOLOLoss(losses.Loss):
+    """Squared errors of YOLO's cells, their sum: `[B, S, S', 5], [B, S, S', 5N + K] -> [B]`. arXiv:1506.02640, eq. 3.
+
+    Targets as of `models.detection.yolo.encode_targets`, predictions as `yolo.build` says. Of a cell with an object
+    count its classes, and one of its boxes: that of the highest IoU with the object or, where none overlaps it, that
+    of the least distance in (x, y, w, h) (authors' code); it answers for place and size, as roots, and with its
+    confidence for that IoU. The confidence of every other box is to be 0. A cell of label -1 costs nothing.
+
+    Args:
+      boxes: N, of a cell. coordinates, no_object: the paper's lambda_coord and lambda_noobj.
+    """
+
+    def __init__(self, boxes=2, coordinates=5.0, no_object=0.5, name="yolo_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.boxes, self.coordinates, self.no_object = boxes, coordinates, no_object
+
+    def call(self, targets, grid):
+        (rows, columns, numbers), n = grid.shape[1:], self.boxes
+        found = ops.reshape(grid[..., :5 * n], (-1, rows, columns, n, 5))
+        label, goal = targets[..., 4], targets[..., None, :4]
+        there = ops.cast(label > 0, grid.dtype)
+        iou, distance = self._nearness(goal, found, (columns, rows))
+        nearest = ops.where(ops.any(iou > 0, -1, keepdims=True), iou, -distance)
+        responsible = there[..., None] * ops.one_hot(ops.argmax(nearest, -1), n, dtype=grid.dtype)
+        goal = ops.concatenate([goal[..., :2], ops.sqrt(ops.maximum(goal[..., 2:], 0.0))], -1)
+        cost = self.coordinates * ops.sum((goal - found[..., :4]) ** 2, -1) + (iou - found[..., 4]) ** 2
+        others = ops.cast(label >= 0, grid.dtype)[..., None] - responsible
+        cost = ops.sum(responsible * cost + self.no_object * others * found[..., 4] ** 2, -1)
+        classes = ops.one_hot(ops.cast(label, "int32") - 1, numbers - 5 * n, dtype=grid.dtype)
+        cost = cost + there * ops.sum((classes - grid[..., 5 * n:]) ** 2, -1)
+        return ops.sum(cost, (1, 2))
+
+    def _nearness(self, goal, found, cells):
+        """IoU and squared distance of each box and the object, `[B, S, S', N]`, without gradient."""
+        cells = ops.convert_to_tensor(cells, found.dtype)
+        true = goal[..., :2] / cells, goal[..., 2:]
+        own = found[..., :2] / cells, found[..., 2:4] ** 2
+        iou = box_ops.iou(*(ops.concatenate([place - size / 2, place + size / 2], -1) for place, size in (own, true)))
+        distance = sum(ops.sum((a - b) ** 2, -1) for a, b in zip(true, own))
+        return ops.stop_gradient(iou[..., 0]), ops.stop_gradient(distance)
+
+    def get_config(self):
+        return {**super().get_config(), "boxes": self.boxes, "coordinates": self.coordinates,
+                "no_object": self.no_object}
+
+
+@register
+class SquaredBoxLoss(losses.Loss):
+    """Squared L2 distance of the objects' boxes, times a weight: `[B, N, 5], [B, N, 4] -> [B]`.
+
+    The mean over the objects' rows; 0 of an image without. OverFeat, arXiv:1312.6229, section 4.2.
+    """
+
+    def __init__(self, weight=1.0, name="squared_box_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.weight = weight
+
+    def call(self, targets, boxes):
+        return self.weight * _mean_over(ops.sum((targets[..., :4] - boxes) ** 2, -1), targets[..., 4] > 0)
+
+    def get_config(self):
+        return {**super().get_config(), "weight": self.weight}

@@ -59,6 +59,70 @@ def overlay(image, masks=(), segmentation=None):
     return image.astype("uint8")
 
 
+def labelled(image, labels, class_names=None):
+    """An image under a veil of colours, and below it the names of those classes that it has: a `PIL.Image`.
+
+    Args:
+      image: `[H, W, 3]`, 0 to 255. labels: `[H, W]`, 0...K, as of `overlay`. class_names: 0...K in order; numbers are
+        written without.
+    """
+    veiled = Image.fromarray(overlay(image, segmentation=labels))
+    font = ImageFont.load_default(max(10, min(veiled.size) // 22))
+    line, x, rows = int(1.6 * font.size), 0, [[]]
+    for label in np.unique(labels).tolist():
+        text = "ignored" if label == 255 else str(class_names[label]) if class_names else str(label)
+        width = int(font.getlength(text)) + 2 * line
+        if x and x + width > veiled.width:
+            rows.append([])
+            x = 0
+        rows[-1].append((x, label, text))
+        x += width
+    picture = Image.new("RGB", (veiled.width, veiled.height + line * len(rows)), "white")
+    picture.paste(veiled)
+    pen = ImageDraw.Draw(picture)
+    for i, row in enumerate(rows):
+        y = veiled.height + line * i
+        for x, label, text in row:
+            shade = "white" if label in (0, 255) else colour(label)
+            pen.rectangle([x + line // 4, y + line // 4, x + line, y + line * 3 // 4], fill=shade, outline="black")
+            pen.text((x + line * 5 // 4, y + line / 2), text, anchor="lm", fill="black", font=font)
+    return picture
+
+
+def task_family(image, boxes, labels, masks, class_names, width=320):
+    """What the five tasks say of one image, side by side: classification, localisation, detection, semantic and
+    instance segmentation: a `PIL.Image`.
+
+    Args:
+      image: `[H, W, 3]`, 0 to 255. boxes: `[N, 4]` xyxy, its pixels, one or more. labels: `[N]`, 1...K. masks:
+        `[N, H, W]`, 1 inside. class_names: 1...K in order. width: of each of the five, pixels.
+    """
+    masks = np.asarray(masks)
+    largest = [int(np.argmax(masks.sum((1, 2))))]  # the one object that the first two tasks tell of
+    classes = np.zeros(masks.shape[1:], "uint8")
+    for mask, label in zip(masks, labels):
+        classes[mask > 0] = label
+    plain = Image.fromarray(np.asarray(image).astype("uint8"))
+    name = class_names[int(labels[largest[0]]) - 1]
+    scale = min(width / plain.width, 1.0)  # so that what is written can be read
+
+    def small(picture):
+        return picture.resize([max(round(side * scale), 1) for side in picture.size])
+
+    def boxed(picture, which, labels):
+        return draw(picture, np.asarray(boxes)[which] * scale, np.asarray(labels)[which], class_names)
+
+    every = range(len(masks))
+    named = small(plain)
+    ImageDraw.Draw(named).text((6, 4), name, fill="white", stroke_width=2, stroke_fill="black",
+                               font=ImageFont.load_default(18))
+    names = ["background", *class_names]
+    panels = [named, boxed(small(plain), largest, labels), boxed(small(plain), every, labels),
+              small(labelled(image, classes, names)), small(Image.fromarray(overlay(image, masks)))]
+    titles = ("classification", "localisation", "detection", "semantic segmentation", "instance segmentation")
+    return sheet([panels], titles, width)
+
+
 def dots(picture, keypoints):
     """Joints `[N, J, 3]` (x, y, visibility) drawn on a `PIL.Image`: filled when visible, rings when hidden."""
     pen, radius = ImageDraw.Draw(picture), max(2, min(picture.size) // 120)
@@ -68,6 +132,48 @@ def dots(picture, keypoints):
                 pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=colour(i), width=2,
                             fill=colour(i) if visible > 1 else None)
     return picture
+
+
+# Whose joints a skeleton joins, where the names are there: MPII's and COCO's.
+BONES = (
+    ("ankle", "knee"), ("knee", "hip"), ("wrist", "elbow"), ("elbow", "shoulder"), ("hip", "pelvis"),
+    ("shoulder", "thorax"), ("pelvis", "thorax"), ("thorax", "upper_neck"), ("upper_neck", "head_top"),
+    ("eye", "nose"), ("ear", "eye"))
+SIDES = {"right": (255, 120, 30), "left": (40, 140, 255), "": (60, 210, 90)}
+
+
+def skeleton(picture, keypoints, names, least=0.0):
+    """Persons' joints and the bones between them drawn on a `PIL.Image`: right orange, left blue, the middle green.
+
+    Args:
+      keypoints: `[P, J, 3]`: x, y, and a visibility or heat, which must be more than `least`. names: of the J joints.
+    """
+    pen, width = ImageDraw.Draw(picture), max(2, min(picture.size) // 100)
+    for joints in np.asarray(keypoints):
+        seen = {name: (float(x), float(y)) for name, (x, y, sure) in zip(names, joints) if sure > least}
+        for one, other, shade in _bones(names):
+            if one in seen and other in seen:
+                pen.line([*seen[one], *seen[other]], fill=shade, width=width)
+        for name, (x, y) in seen.items():
+            pen.ellipse([x - width, y - width, x + width, y + width], fill=SIDES[_side(name)], outline="white")
+    return picture
+
+
+def _side(name):
+    return name.split("_")[0] if name.startswith(("left_", "right_")) else ""
+
+
+def _bones(names):
+    """(joint, joint, colour) of the joints that there are."""
+    for one, other in BONES:
+        for side in ("right_", "left_", ""):
+            for end in (side + other, other):
+                if side + one in names and end in names:
+                    yield side + one, end, SIDES[side.strip("_")]
+                    break
+    if "thorax" not in names:
+        yield from ((f"{side}_shoulder", f"{side}_hip", SIDES[side]) for side in ("right", "left"))
+        yield from ((f"right_{joint}", f"left_{joint}", SIDES[""]) for joint in ("shoulder", "hip"))
 
 
 def fitted(size, width):
@@ -157,12 +263,68 @@ def precision_recall(lines, title="", size=(720, 460)):
     return _chart(points, (0.0, 1.0), tenths, tenths, title or "precision", "recall", size)
 
 
+def scatter(points, title="", across="", size=(860, 520)):
+    """Points in the colour of one name and the shape of another, both told beside: a `PIL.Image`.
+
+    Args:
+      points: rows `(x, y, name of the colour, name of the shape)`. title: above. across: below the axis.
+    """
+    ticks = [_ticks(min(0.0, *numbers), max(*numbers, 1e-9)) for numbers in ([p[0] for p in points] * 2,
+                                                                            [p[1] for p in points] * 2)]
+    colours, shapes = (list(dict.fromkeys(row[i] for row in points)) for i in (2, 3))
+    picture, pen, place, edge = _axes([*colours, *shapes], (ticks[0][0], ticks[0][-1]), *ticks, title, across, size)
+
+    def mark(x, y, shade, shape):
+        sides = (None, 4, 3, 5, 6)[shapes.index(shape) % 5]
+        if sides:
+            pen.regular_polygon((x, y, 7), sides, fill=shade, outline="black")
+        else:
+            pen.ellipse([x - 5, y - 5, x + 5, y + 5], fill=shade, outline="black")
+
+    shade_of = dict(zip(colours, _shades(len(colours))))
+    for i, name in enumerate([*colours, *shapes]):
+        x, y = edge[0] + 19, edge[1] + 20 * i + 8
+        if i < len(colours):
+            pen.line([x - 9, y, x + 9, y], fill=shade_of[name], width=5)
+        else:
+            mark(x, y, "white", name)
+    for x, y, colour_name, shape in points:
+        mark(*place(x, y), shade_of[colour_name], shape)
+    return picture
+
+
 def _chart(lines, span, below, beside, title, across, size):
     """Lines of points `(x, y)` by name, with ticks below and beside; `span` is that of x, of y the outer ticks."""
+    picture, pen, place, (right, top) = _axes(lines, span, below, beside, title, across, size)
+    shades = _shades(len(lines))
+    for i, shade in enumerate(shades):
+        y = top + 20 * i + 8
+        pen.line([right + 10, y, right + 28, y], fill=shade, width=3)
+    for shade, line in zip(shades, lines.values()):
+        points = [place(x, y) if math.isfinite(y) else None for x, y in line]
+        for one, other in zip(points, points[1:]):
+            if one and other:
+                pen.line([*one, *other], fill=shade, width=2)
+        for x, y in filter(None, points[:1] if len(points) == 1 else ()):
+            pen.ellipse([x - 2, y - 2, x + 2, y + 2], fill=shade)
+    return picture
+
+
+def _shades(count):
+    """Colours that can be read on white."""
+    return [tuple(int(0.75 * c) for c in colour(i)) for i in range(1, count + 1)]
+
+
+def _axes(names, span, below, beside, title, across, size):
+    """A picture with axes and, to their right, names, before each of which is room for what it means.
+
+    Returns:
+      the picture; its pen; a function of a point to its place in pixels; and the axes' upper right corner.
+    """
     font, (width, height) = ImageFont.load_default(14), size
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
-    legend = max([pen.textlength(name, font=font) for name in lines], default=0) + 40
+    legend = max([pen.textlength(name, font=font) for name in names], default=0) + 40
     left, top, right, bottom = 64, 36, width - legend, height - 48
 
     def place(x, y):
@@ -180,19 +342,9 @@ def _chart(lines, span, below, beside, title, across, size):
     pen.line([left, top, left, bottom, right, bottom], fill="black")
     pen.text(((left + right) / 2, height - 6), across, anchor="mb", fill="black", font=font)
     pen.text(((left + right) / 2, 8), title, anchor="ma", fill="black", font=ImageFont.load_default(17))
-    shades = [tuple(int(0.75 * c) for c in colour(i)) for i in range(1, len(lines) + 1)]  # readable on white
-    for i, (name, shade) in enumerate(zip(lines, shades)):
-        y = top + 20 * i + 8
-        pen.line([right + 10, y, right + 28, y], fill=shade, width=3)
-        pen.text((right + 34, y), name, anchor="lm", fill="black", font=font)
-    for shade, line in zip(shades, lines.values()):
-        points = [place(x, y) if math.isfinite(y) else None for x, y in line]
-        for one, other in zip(points, points[1:]):
-            if one and other:
-                pen.line([*one, *other], fill=shade, width=2)
-        for x, y in filter(None, points[:1] if len(points) == 1 else ()):
-            pen.ellipse([x - 2, y - 2, x + 2, y + 2], fill=shade)
-    return picture
+    for i, name in enumerate(names):
+        pen.text((right + 34, top + 20 * i + 8), name, anchor="lm", fill="black", font=font)
+    return picture, pen, place, (right, top)
 
 
 def _ticks(low, high):

@@ -37,30 +37,39 @@ PROGRAM = """
 import json, sys
 import numpy as np
 from keras_cnns.models import create_model, detector, module_of
-network = create_model("faster_rcnn_resnet18", (96, 96, 3), 3, weights=sys.argv[1])
-image = np.load(sys.argv[2])
-found = detector(network, score_threshold=0.01, max_detections=20).predict(image, verbose=0)
-network.compile("sgd", loss=module_of(network.name).losses())
-loss = network.train_on_batch({"image": image, "boxes": np.array([[[8, 8, 60, 60]]] * 2, "float32"),
+network = create_model(sys.argv[1], (96, 96, 3), 3, weights=sys.argv[2])
+shown = dict(np.load(sys.argv[3]))
+graph = detector(network, score_threshold=0.01, max_detections=20)
+found = graph.predict(shown if isinstance(graph.input, dict) else shown["image"], verbose=0)
+network.compile("sgd", loss=module_of(network.name).losses(network.name))
+loss = network.train_on_batch({**shown, "boxes": np.array([[[8, 8, 60, 60]]] * 2, "float32"),
                                "labels": np.array([[1], [2]], "int32")})
 print(json.dumps([{key: np.array(value).tolist() for key, value in found.items()}, float(np.max(loss))]))
 """
 
 
-def test_the_detector_finds_the_same_under_jax_and_trains(tmp_path):
+@pytest.mark.parametrize("name", [
+    "faster_rcnn_resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in (
+        "fast_rcnn_resnet18", "rfcn_resnet18"))])
+def test_the_detector_finds_the_same_under_jax_and_trains(name, tmp_path):
     keras.utils.set_random_seed(0)
-    network = create_model("faster_rcnn_resnet18", (96, 96, 3), 3)
+    network = create_model(name, (96, 96, 3), 3)
     # Heads with some life in them, so that scores are not all alike.
-    head = network.get_layer("roi_head")
-    head.set_weights([30 * w if w.ndim == 2 and w.shape[-1] in (4, 16) else w for w in head.get_weights()])
+    head = network.get_layer("position_sensitive" if name.startswith("rfcn") else "roi_head")
+    head.set_weights([30 * w if w.shape[-1] in (4, 16, 36, 72) else w for w in head.get_weights()])
     network.save_weights(tmp_path / "n.weights.h5")
-    image = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype("float32")
-    np.save(tmp_path / "image.npy", image)
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "n.weights.h5"), str(tmp_path / "image.npy")],
-                          env=JAX, capture_output=True, text=True)
+    rng = np.random.default_rng(0)
+    shown = {"image": rng.uniform(0, 255, (2, 96, 96, 3)).astype("float32")}
+    if "proposals" in network.input:
+        corners = np.sort(rng.uniform(0, 96, (2, 1000, 2, 2)), 2)
+        shown["proposals"] = np.concatenate([corners[:, :, 0], corners[:, :, 1]], -1).astype("float32")
+    np.savez(tmp_path / "shown.npz", **shown)
+    done = subprocess.run([sys.executable, "-c", PROGRAM, name, str(tmp_path / "n.weights.h5"),
+                           str(tmp_path / "shown.npz")], env=JAX, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found, loss = json.loads(done.stdout.splitlines()[-1])
-    want = detector(network, score_threshold=0.01, max_detections=20).predict(image, verbose=0)
+    graph = detector(network, score_threshold=0.01, max_detections=20)
+    want = graph.predict(shown if isinstance(graph.input, dict) else shown["image"], verbose=0)
     assert np.isfinite(loss) and want["count"].min() > 0
     np.testing.assert_array_equal(found["labels"], want["labels"])
     np.testing.assert_allclose(found["scores"], want["scores"], atol=1e-3)

@@ -1,8 +1,10 @@
 import keras
 import numpy as np
+import pytest
 
 from keras_cnns.losses import (
-    BoxLoss, ClassLoss, CompetitiveLoss, HardNegativeClassLoss, KeypointLoss, MaskLoss, ObjectnessLoss)
+    BoxLoss, ClassLoss, CompetitiveLoss, DiceLoss, HardNegativeClassLoss, HeatmapLoss, KeypointLoss, MaskLoss,
+    ObjectnessLoss, PixelEntropy, YOLOLoss)
 
 
 def rows(labels, offsets=0.0):
@@ -134,3 +136,126 @@ def test_the_keypoint_loss_equals_a_loop():
     want = [-np.log(np.exp(logits[0, i, p // 4, p % 4, j]) / np.exp(logits[0, i, ..., j]).sum())
             for i, j, p in ((0, 0, 3), (1, 0, 15), (1, 1, 0))]
     np.testing.assert_allclose(KeypointLoss(reduction=None)(targets, logits), [np.mean(want), 0], rtol=1e-5)
+
+
+def pixels_of_two_images():
+    """Labels `[2, 3, 5]` of 4 classes, some ignored, and logits."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, (2, 3, 5))
+    labels[0, 0, :3] = labels[1, 2, 4] = 255
+    return labels.astype("uint8"), rng.normal(0, 2, (2, 3, 5, 4)).astype("float32")
+
+
+@pytest.mark.parametrize("class_weights, of_pixels", [
+    (None, False), ((1.0, 3.0, 0.5, 0.0), False), (None, True), ((1.0, 3.0, 0.5, 0.0), True)])
+def test_the_pixels_entropy_equals_a_loop(class_weights, of_pixels):
+    labels, logits = pixels_of_two_images()
+    weights = np.random.default_rng(1).uniform(0, 9, labels.shape) if of_pixels else np.ones(labels.shape)
+    expected = []
+    for image in range(2):
+        total = weight = 0.0
+        for y in range(3):
+            for x in range(5):
+                label = labels[image, y, x]
+                if label != 255:
+                    w = weights[image, y, x] * (class_weights[label] if class_weights else 1.0)
+                    share = np.exp(logits[image, y, x]) / np.exp(logits[image, y, x]).sum()
+                    total, weight = total - w * np.log(share[label]), weight + w
+        expected.append(total / weight)
+    target = np.stack([labels, weights], -1).astype("float32") if of_pixels else labels
+    loss = PixelEntropy(class_weights, reduction=None)(target, logits)
+    assert loss.shape == (2,)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_the_dice_loss_equals_a_loop():
+    labels, logits = pixels_of_two_images()
+    labels[1][labels[1] == 2] = 255  # a class that the image does not have
+    expected = []
+    for image in range(2):
+        dice = []
+        for k in set(labels[image].reshape(-1).tolist()) - {255}:
+            common = squares = 0.0
+            for y in range(3):
+                for x in range(5):
+                    if labels[image, y, x] != 255:
+                        p = np.exp(logits[image, y, x, k]) / np.exp(logits[image, y, x]).sum()
+                        g = float(labels[image, y, x] == k)
+                        common, squares = common + p * g, squares + p * p + g * g
+            dice.append(2 * common / squares)
+        expected.append(1 - np.mean(dice))
+    np.testing.assert_allclose(DiceLoss(reduction=None)(labels, logits), expected, rtol=1e-5)
+    certain = 50.0 * np.eye(4, dtype="float32")[np.where(labels == 255, 3, labels)]
+    np.testing.assert_allclose(DiceLoss(reduction=None)(labels, certain), 0.0, atol=1e-6)
+
+
+def test_an_image_of_ignored_pixels_has_no_loss():
+    labels, logits = np.full((1, 3, 5), 255), np.ones((1, 3, 5, 4), "float32")
+    assert float(PixelEntropy(reduction=None)(labels, logits)[0]) == 0
+    assert float(DiceLoss(reduction=None)(labels, logits)[0]) == 0
+
+
+def test_the_heatmap_loss_equals_a_loop_over_labelled_joints():
+    rng = np.random.default_rng(0)
+    maps = rng.uniform(0, 1, (3, 4, 5, 2)).astype("float32")
+    joints = np.concatenate([rng.uniform(0, 16, (3, 2, 2)), [[[2], [1]], [[0], [2]], [[0], [0]]]], -1).astype("float32")
+    joints[0, 0, :2] = -90, 5  # labelled, but out of sight: an empty map is wanted
+    expected = []
+    for b in range(3):
+        errors = [np.mean([(maps[b, i, j, k] - np.exp(-0.5 * ((j + 0.5 - joints[b, k, 0] / 4) ** 2
+                                                              + (i + 0.5 - joints[b, k, 1] / 4) ** 2))) ** 2
+                           for i in range(4) for j in range(5)]) for k in range(2) if joints[b, k, 2] > 0]
+        expected.append(np.mean(errors) if errors else 0.0)
+    loss = HeatmapLoss(4, reduction=None)
+    np.testing.assert_allclose(loss(joints, maps), expected, rtol=1e-5)
+    np.testing.assert_allclose(HeatmapLoss.from_config(loss.get_config())(joints, maps), expected, rtol=1e-5)
+
+
+def yolo_by_loop(targets, grid, boxes, coordinates=5.0, no_object=0.5):
+    """Eq. 3 and the authors' rule of who is responsible, a cell at a time."""
+    def corners(x, y, w, h, i, j):
+        x, y = (x + j) / columns, (y + i) / rows
+        return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+    def iou(a, b):
+        width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        common = max(width, 0) * max(height, 0)
+        union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
+        return common / union if union else 0.0
+
+    total, (rows, columns) = 0.0, targets.shape[:2]
+    fallen_back = 0
+    for i in range(rows):
+        for j in range(columns):
+            x, y, w, h, label = targets[i, j]
+            if label < 0:
+                continue
+            own = grid[i, j, :5 * boxes].reshape(boxes, 5)
+            responsible = None
+            if label > 0:
+                overlaps = [iou(corners(x, y, w, h, i, j), corners(a, b, c * c, d * d, i, j)) for a, b, c, d, _ in own]
+                distances = [((x - a) / columns)**2 + ((y - b) / rows)**2 + (w - c * c)**2 + (h - d * d)**2
+                             for a, b, c, d, _ in own]
+                fallen_back += not any(overlaps)
+                responsible = int(np.argmax(overlaps) if any(overlaps) else np.argmin(distances))
+                a, b, c, d, confidence = own[responsible]
+                total += coordinates * ((x - a)**2 + (y - b)**2 + (w**0.5 - c)**2 + (h**0.5 - d)**2)
+                total += (overlaps[responsible] - confidence)**2
+                for k, score in enumerate(grid[i, j, 5 * boxes:], 1):
+                    total += (float(k == label) - score)**2
+            total += no_object * sum(own[b][4]**2 for b in range(boxes) if b != responsible)
+    return total, fallen_back
+
+
+@pytest.mark.parametrize("boxes", [2, 3])
+def test_yolos_loss_equals_a_loop(boxes):
+    rng = np.random.default_rng(boxes)
+    grid = rng.uniform(-0.3, 1.2, (4, 3, 4, 5 * boxes + 3)).astype("float32")
+    grid[1, ..., [2, 3]] = 0  # without area: nothing overlaps the object, if the others are far
+    grid[1, ..., 5:5 * boxes:5] = 30
+    targets = np.float32(np.concatenate([rng.uniform(0, 1, (4, 3, 4, 4)), rng.integers(-1, 4, (4, 3, 4, 1))], -1))
+    targets[3, ..., 4] = -1
+    found = YOLOLoss.from_config(YOLOLoss(boxes, reduction=None).get_config())(targets, grid)
+    want, fallen_back = zip(*(yolo_by_loop(np.float64(t), np.float64(g), boxes) for t, g in zip(targets, grid)))
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+    assert found[3] == 0 and fallen_back[1] > fallen_back[0]

@@ -131,3 +131,51 @@ def test_precision_over_recall_falls_where_its_numbers_do():
     y, x = np.nonzero((picture == [int(0.75 * c) for c in pictures.colour(1)]).all(-1)[:, :600])
     assert y[x < 150].mean() < y[x > 400].mean() and np.ptp(x) > 400
     assert pictures.precision_recall({}).size == (720, 460)
+
+
+def test_a_skeleton_joins_what_it_is_sure_of_by_side():
+    names = ("nose", "left_eye", "right_eye", "left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    joints = np.array([[50, 10, 1], [60, 5, 1], [40, 5, 0], [80, 40, 1], [20, 40, 1], [75, 90, 1], [25, 90, 1]], float)
+    drawn = np.array(pictures.skeleton(Image.new("RGB", (100, 100)), joints[None], names))
+    side = pictures.SIDES
+    shoulders_to_hips = [(drawn[65, near] == side[name]).all(-1).any()
+                         for name, near in (("left", slice(76, 80)), ("right", slice(21, 25)))]
+    assert all(shoulders_to_hips)
+    assert (drawn[40, 50] == side[""]).all() and (drawn[90, 50] == side[""]).all()
+    assert not drawn[:12, :46].any()  # the eye nobody is sure of, and its bone
+    mpii = ("pelvis", "thorax", "right_hip", "right_knee")
+    rows = np.array([[50, 60, 1], [50, 20, 1], [30, 60, 1], [30, 90, 1]], float)
+    drawn = np.array(pictures.skeleton(Image.new("RGB", (100, 100)), rows[None], mpii))
+    assert (drawn[40, 50] == side[""]).all() and (drawn[60, 40] == side["right"]).all()
+    assert (drawn[75, 30] == side["right"]).all() and not drawn[75, 60:].any()
+
+
+def test_labels_are_veiled_over_a_legend_of_those_that_are_there():
+    image = np.full((60, 200, 3), 100, "uint8")
+    labels = np.zeros((60, 200), "uint8")
+    labels[:20], labels[40:] = 2, 255
+    picture = pictures.labelled(image, labels, ["none", "cat", "dog"])
+    assert picture.width == 200 and picture.height > 60
+    pixels = np.asarray(picture)
+    np.testing.assert_array_equal(pixels[:60], pictures.overlay(image, segmentation=labels))
+    shades = {tuple(colour) for colour in pixels[60:].reshape(-1, 3)}
+    assert pictures.colour(2) in shades and pictures.colour(1) not in shades
+    tall = pictures.labelled(image[:, :40], labels[:, :40], ["a long name", "cat", "another long name"])
+    assert tall.height > picture.height and pictures.labelled(image, labels).height == picture.height
+
+
+def test_the_family_of_tasks_is_five_pictures_of_one_image():
+    image = np.full((90, 120, 3), 100, "uint8")
+    masks = np.zeros((2, 90, 120), "uint8")
+    masks[0, 10:30, 10:30] = masks[1, 40:80, 30:100] = 1
+    boxes = [(10, 10, 30, 30), (30, 40, 100, 80)]
+    sheet = pictures.task_family(image, boxes, [1, 2], masks, ["cat", "dog"], width=120)
+    assert sheet.width == 5 * 126 + 6
+    panels = [np.asarray(sheet)[32:122, 6 + 126 * i:126 + 126 * i] for i in range(5)]
+    one, other = pictures.colour(1), pictures.colour(2)
+    inside = (60, 65)  # of the larger object
+    assert (panels[0][inside] == 100).all() and (panels[1][inside] == 100).all()
+    assert (panels[1] == other).all(-1).any() and not (panels[1] == one).all(-1).any()  # the largest alone
+    assert (panels[2] == other).all(-1).any() and (panels[2] == one).all(-1).any()
+    for panel in panels[3:]:
+        np.testing.assert_array_equal(panel[inside], [(100 + part) // 2 for part in other])

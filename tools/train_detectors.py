@@ -6,11 +6,15 @@ Cases, whose photographs lie in the folder that KERAS_CNNS_DATA names:
   voc, coco                    drawn objects, written and read as VOC and as COCO, which has masks; measured on 100
                                unseen pictures
   voc_by_heart, coco_by_heart  photographs, measured on themselves
-Each with `--model`: a row of Faster R-CNN or Mask R-CNN (of COCO). Stopped, it goes on where it was. Prints a row of a
-table: command, seed, minutes, AP at IoU 0.5 of boxes and masks; writes history.json and curves.png to the run's folder.
+  voc_singles                  drawn pictures of one object, for a localizer; measured on 100 unseen ones
+Each with `--model`: a detector's row, Mask R-CNN's with COCO alone, or hog, the baseline of linear SVMs. R-CNN, SPP-net
+and Fast R-CNN are given selective search's regions, made before the minutes are counted. Stopped, it goes on where it
+was. Prints a row of a table: command, seed, minutes, AP at IoU 0.5 of boxes and masks, and of voc_singles the share of
+pictures whose class and box are right; writes history.json and curves.png to the run's folder.
 """
 
 import argparse
+import itertools
 import os
 import pathlib
 import shlex
@@ -22,14 +26,17 @@ from keras_cnns import cli
 cli.import_tensorflow()
 
 from keras_cnns import pictures  # noqa: E402
-from keras_cnns.data import coco, synthetic, voc  # noqa: E402
+from keras_cnns.data import coco, proposals, synthetic, voc  # noqa: E402
 from keras_cnns.data import samples as data_samples  # noqa: E402
-from keras_cnns.models import detector  # noqa: E402
-from keras_cnns.training import detect, recipes, runs  # noqa: E402
+from keras_cnns.metrics import detection as metrics  # noqa: E402
+from keras_cnns.models import detector, module_of  # noqa: E402
+from keras_cnns.ops import boxes  # noqa: E402
+from keras_cnns.training import detect, hog, recipes, runs, stages  # noqa: E402
 
 UNSEEN = 100
-EPOCHS = {"voc": 24, "coco": 24, "voc_by_heart": 100, "coco_by_heart": 150}
-IMAGES = {"voc": 400, "coco": 400, "voc_by_heart": 40, "coco_by_heart": 40}
+EPOCHS_IN_STAGES = {"voc": 3, "voc_by_heart": 20}
+EPOCHS = {"voc": 24, "coco": 24, "voc_singles": 60, "voc_by_heart": 100, "coco_by_heart": 150}
+IMAGES = {"voc": 400, "coco": 400, "voc_singles": 2000, "voc_by_heart": 40, "coco_by_heart": 40}
 
 
 def drawn_voc(folder, count):
@@ -48,6 +55,13 @@ def drawn_coco(folder, count):
     return *(coco.samples(root, split, masks=True)[0] for split in ("train", "val")), synthetic.CLASSES
 
 
+def drawn_singles(folder, count):
+    drawn = (sample for first in itertools.count(step=100) for sample in synthetic.samples(100, first=first))
+    single = (s for s in drawn if len(s.labels) == 1 and not s.ignored.any())
+    found = list(itertools.islice(single, count + UNSEEN))
+    return found[UNSEEN:], found[:UNSEEN], synthetic.CLASSES
+
+
 def real_voc(folder, count):
     found = voc.samples(pathlib.Path(os.environ["KERAS_CNNS_DATA"], "voc", "VOCdevkit"), 2012, "train")[0][:count]
     return found, found, voc.CLASSES
@@ -59,7 +73,33 @@ def real_coco(folder, count):
     return found, found, coco.class_names(root, "train2017")
 
 
-DATA = {"voc": drawn_voc, "coco": drawn_coco, "voc_by_heart": real_voc, "coco_by_heart": real_coco}
+DATA = {"voc": drawn_voc, "coco": drawn_coco, "voc_singles": drawn_singles, "voc_by_heart": real_voc,
+        "coco_by_heart": real_coco}
+
+
+def with_regions(name, samples, cache):
+    """The samples with proposals, if the model looks at any."""
+    most = getattr(module_of(name).VARIANTS[name], "proposals", None)
+    return proposals.with_proposals(samples, cache=cache, limit=most) if isinstance(most, int) else samples
+
+
+def localized(samples, answers):
+    """The share of images of one object whose best detection is right: its class, and its box by an IoU of 0.5."""
+    right = 0
+    for sample, found in zip(samples, answers):
+        if len(found["labels"]) and found["labels"][0] == sample.labels[0]:
+            right += float(boxes.iou(found["boxes"][:1], sample.boxes[:1])[0, 0]) >= 0.5
+    return right / len(samples)
+
+
+def baseline(options, folder, train, unseen, names):
+    """HOG and linear SVMs, which have no epochs."""
+    begun = time.time()
+    model = hog.train(train, names, folder / "run")
+    minutes = (time.time() - begun) / 60
+    reached = metrics.voc_ap(detect.truth(unseen), hog.detect(model, unseen)).mean
+    command = shlex.join(["python", *sys.argv])
+    print(f"| {command} | no chance | {len(train)} images | {minutes:.1f} minutes | AP50 {reached:.4f} |")
 
 
 def main():
@@ -73,18 +113,28 @@ def main():
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/detectors"))
     options = parser.parse_args()
-    epochs, count = options.epochs or EPOCHS[options.case], options.images or IMAGES[options.case]
+    in_stages = options.model != "hog" and module_of(options.model) in stages.METHODS
+    usual = (EPOCHS_IN_STAGES if in_stages else EPOCHS)[options.case]
+    epochs, count = options.epochs or usual, options.images or IMAGES[options.case]
     folder = options.output / f"{options.case}_{options.model}_{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     train, unseen, names = DATA[options.case](options.output, count)
+    if options.model == "hog":
+        baseline(options, folder, train, unseen, names)
+        return
+    train, unseen = (with_regions(options.model, part, options.output / "proposals") for part in (train, unseen))
     recipe = recipes.lasting(recipes.recipe(options.model), epochs)
     if options.learning_rate:
         recipe = recipe._replace(learning_rate=options.learning_rate)
     shape = (*options.input_size, 3) if options.input_size else None
     begun = time.time()
-    network, history = runs.train(options.model, train, names, folder / "run", recipe, shape, options.seed)
+    network, history = (stages if in_stages else runs).train(options.model, train, names, folder / "run", recipe, shape,
+                                                             options.seed)
     minutes = (time.time() - begun) / 60
-    reached = detect.evaluation(network, unseen, recipe.batch)()
+    history = [epoch for epoch in history if "loss" in epoch]  # not what comes after, in stages
+    reached = detect.evaluation(network, unseen, min(recipe.batch, 8))()
+    if options.case == "voc_singles":
+        reached["localized"] = localized(unseen, detect.detect(detector(network), unseen, progress=False))
     pictures.curves({key: [epoch[key] for epoch in history] for key in history[-1]},
                     f"{options.model}, {options.case}").save(folder / "curves.png")
     examples = unseen[:8]

@@ -1,4 +1,4 @@
-"""The command line: `keras-cnns models | data | train | evaluate | predict | export | serve | query`.
+"""The command line: `keras-cnns models | data | train | evaluate | predict | export | serve | query | benchmark`.
 
 A command is a file: the first line of its docstring is its help, `arguments(parser)` says what it takes, and
 `run(options)` does it. Exit status 0 done, 1 failed while working, 2 the call or its input is wrong. An error is one
@@ -11,10 +11,10 @@ import os
 import sys
 import tempfile
 
-from keras_cnns.cli import data, evaluate, export, models, predict, query, serve, train
+from keras_cnns.cli import benchmark, data, evaluate, export, models, predict, query, serve, train
 from keras_cnns.errors import InputError
 
-COMMANDS = (models, data, train, evaluate, predict, export, serve, query)
+COMMANDS = (models, data, train, evaluate, predict, export, serve, query, benchmark)
 
 
 def main(arguments=None):

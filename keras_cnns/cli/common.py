@@ -59,10 +59,8 @@ def read(options, task, split=None, class_names=None):
     """Samples and class names of `--data` for a task; says what was skipped."""
     from keras_cnns.data import named
 
-    read = {"detection": named.detection, "classification": named.classification}.get(task)
-    if read is None:
-        raise InputError(f"Networks of {task} are trained and evaluated in Python, with compile and fit; from here "
-                         "those of classification and detection are.")
+    read = {"detection": named.detection, "classification": named.classification,
+            "keypoints": named.keypoints, "segmentation": named.segmentation}[task]
     samples, names, skipped = read(options.data, split or options.split, class_names, options.on_bad_sample)
     for line in skipped:
         print(f"skipped {line}", file=sys.stderr)
@@ -82,10 +80,10 @@ def network(options, fixed=False):
     from keras_cnns import models, weights
 
     if options.weights:
-        release = release(options)
-        shape = (None, None, 3) if release and release.free and not fixed else None
+        row = release(options)
+        shape = (None, None, 3) if row and row.free and not fixed else None
         network = weights.create_model(options.network, shape, weights=options.weights)
-        return network, release and weights.class_names(release), models.module_of(options.network).TASK
+        return network, row and weights.class_names(row), models.module_of(options.network).TASK
     path = pathlib.Path(options.network)
     path = path / "network.keras" if path.is_dir() else path
     if not path.is_file():
@@ -97,6 +95,11 @@ def network(options, fixed=False):
     labels = path.with_name("labels.txt")
     names = labels.read_text().splitlines() if labels.is_file() else None
     return network, names, models.module_of(network.name).TASK
+
+
+def with_background(names, classes):
+    """The names of a segmenter's classes 0...K, of those that a run or a release has, or None."""
+    return names if names is None or len(names) == classes else ["background", *names]
 
 
 def release(options):

@@ -1,6 +1,6 @@
-"""Average precision of a trained detector; top-1, top-5 and worst classes of a classifier."""
+"""Average precision of a detector; top-1, top-5, worst classes of a classifier; IoU of a segmenter; PCK of joints."""
 
-from keras_cnns.cli import common
+from keras_cnns.cli import common, regions
 from keras_cnns.errors import InputError
 
 WORST = 10  # classes that are listed
@@ -11,6 +11,9 @@ def arguments(parser):
     common.data_arguments(parser, "val")
     parser.add_argument("--views", type=int, choices=(1, 10),
                         help="of each image, whose answers are averaged: 1, the default, or AlexNet's 10")
+    parser.add_argument("--tile", type=common.positive, metavar="PIXELS",
+                        help="side of what a segmenter is shown at once; default all, or what it was built for")
+    regions.arguments(parser)
     parser.add_argument("--confusion", metavar="FILE", help="write what was taken for what as a picture")
     parser.add_argument("--curves", metavar="FILE", help="write a detector's precision over recall as a picture")
 
@@ -21,11 +24,17 @@ def run(options):
     network, names, task = common.network(options)
     if task != "classification" and options.views:
         raise InputError(f"--views is for classifiers; {network.name} is for {task}.")
+    if task != "segmentation" and options.tile:
+        raise InputError(f"--tile is for segmenters; {network.name} is for {task}.")
     if task != "detection" and options.curves:
         raise InputError(f"--curves is for detectors; {network.name} is for {task}.")
     release = common.release(options)
-    samples, found, _ = common.read(options, task, class_names=releases.data_names(release) if release else names)
-    {"classification": classifier, "detection": detector}[task](options, network, samples, names or found)
+    known = releases.data_names(release) if release else names
+    if task == "segmentation" and known and known[0] == "background":  # which is none of the data's
+        known = known[1:]
+    samples, found, _ = common.read(options, task, class_names=known)
+    evaluate = {"classification": classifier, "detection": detector, "keypoints": poses, "segmentation": segmenter}
+    evaluate[task](options, network, samples, names or found)
 
 
 def classifier(options, network, samples, names):
@@ -67,6 +76,7 @@ def detector(options, network, samples, names):
     from keras_cnns.metrics import detection as metrics
     from keras_cnns.training import detect
 
+    samples = regions.proposed(options, network.name, samples)
     truth, found = detect.truth(samples), detect.detect(models.detector(network), samples)
     area, eleven = (metrics.voc_ap(truth, found, form=form) for form in ("area", "11point"))
     coco = {kind: metrics.coco_evaluation(truth, found, kind)
@@ -93,3 +103,44 @@ def detector(options, network, samples, names):
                  for label in sorted(area.ap, key=area.ap.get)[:WORST]}
         common.save(pictures.precision_recall(lines), options.curves)
         print(f"{options.curves}: precision over recall at IoU 0.5 of the {len(lines)} worst classes.")
+
+
+def poses(options, network, samples, names):
+    from keras_cnns import models
+    from keras_cnns.data import persons
+    from keras_cnns.training import keypoints
+
+    if options.confusion:
+        raise InputError(f"--confusion is for classifiers and detectors; {network.name} is for keypoints.")
+    result = keypoints.evaluate(models.detector(network, pairs=persons.pairs(names)), samples)
+    columns = {"PCK@0.2": result.pck} | ({"PCKh@0.5": result.pckh} if result.pckh else {})
+    table = common.table(f"{options.data}, {options.split}: {len(samples)} persons, with their mirror images",
+                         ("joint", "left"), ("labelled", "right"), *((name, "right") for name in columns))
+    labelled = sum((sample.keypoints[0, :, 2] > 0).astype(int) for sample in samples)
+    for i, name in enumerate(names):
+        table.add_row(name, str(labelled[i]), *(f"{correct.by_joint[i]:.4f}" for correct in columns.values()))
+    table.add_section()
+    table.add_row("mean", str(labelled.sum()), *(f"{correct.mean:.4f}" for correct in columns.values()))
+    common.show(table)
+    if result.oks:
+        print("COCO, keypoints:", ", ".join(f"{name} {value:.4f}" for name, value in result.oks.items()))
+
+
+def segmenter(options, network, samples, names):
+    from keras_cnns import pictures
+    from keras_cnns.training import segment
+
+    result = segment.evaluate(network, samples, options.tile)
+    names = common.with_background(names, len(result.iou))
+    table = common.table(f"{options.data}, {options.split}: {len(samples)} images", ("class", "left"),
+                         ("pixels", "right"), ("of these right", "right"), ("IoU", "right"))
+    for name, row, right, iou in zip(names, result.confusion, result.accuracy, result.iou):
+        table.add_row(name, f"{row.sum():,}", *("" if number != number else f"{number:.4f}" for number in (right, iou)))
+    table.add_section()
+    table.add_row("mean", f"{result.confusion.sum():,}", f"{result.mean_accuracy:.4f}", f"{result.mean_iou:.4f}")
+    common.show(table)
+    print(f"Pixel accuracy {result.pixel_accuracy:.4f}, mean accuracy {result.mean_accuracy:.4f}, mean IoU "
+          f"{result.mean_iou:.4f}, frequency-weighted IoU {result.weighted_iou:.4f}.")
+    if options.confusion:
+        common.save(pictures.confusion(result.confusion, names), options.confusion)
+        print(f"{options.confusion}: the confusion matrix, of pixels.")

@@ -7,20 +7,36 @@ from keras_cnns.errors import InputError
 def arguments(parser):
     common.network_arguments(parser)
     parser.add_argument("target", metavar="TARGET", help="saved_models/MODEL, or FILE.tflite")
-    parser.add_argument("--quantization", choices=("float16", "dynamic"), help="of a TFLite file")
+    parser.add_argument("--quantization", choices=("float16", "dynamic", "int8"), help="of a TFLite file")
+    parser.add_argument("--representative", metavar="DATA",
+                        help="images such as the network will see, for int8: voc:PATH, folder:PATH, ...")
+    parser.add_argument("--split", default="train", help="of these images; default train")
     parser.add_argument("--score-threshold", type=float, default=0.05, help="default 0.05")
 
 
 def run(options):
     from keras_cnns import export
 
+    if (options.quantization == "int8") != (options.representative is not None):
+        raise InputError("--quantization int8 and --representative DATA belong together: of these images the ranges of "
+                         "all numbers are measured.")
     network, names = served(options, score_threshold=options.score_threshold)
     if options.target.endswith(".tflite"):
-        print(export.tflite(network, options.target, options.quantization))
+        print(export.tflite(network, options.target, options.quantization, representative(options)))
     elif options.quantization:
         raise InputError(f"--quantization is for .tflite files; {options.target} names a SavedModel's folder.")
     else:
         print(export.saved_model(network, options.target, names))
+
+
+def representative(options):
+    """Images of `--representative`, or None."""
+    if not options.representative:
+        return None
+    from keras_cnns.data import images, named
+
+    samples = named.read(options.representative, options.split).samples
+    return (images.decode(sample.source, sample.name) for sample in samples)
 
 
 def served(options, **decoding):
@@ -28,4 +44,9 @@ def served(options, **decoding):
     from keras_cnns import models
 
     network, names, task = common.network(options, fixed=True)
+    if task == "keypoints":
+        return models.detector(network), names
+    if task == "segmentation":
+        output = network.output["predictions"] if isinstance(network.output, dict) else network.output
+        return network, common.with_background(names, output.shape[-1])
     return models.detector(network, **decoding) if task == "detection" else network, names

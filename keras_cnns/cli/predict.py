@@ -1,15 +1,18 @@
-"""Draw a detector's answers on images, or print a classifier's."""
+"""Draw the answers of a detector, a segmenter or a network of poses on images, or print a classifier's."""
 
 import pathlib
 
-from keras_cnns.cli import common
+from keras_cnns.cli import common, regions
 from keras_cnns.errors import InputError
 
 
 def arguments(parser):
     common.network_arguments(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE")
+    regions.arguments(parser)
     parser.add_argument("--output", default="predictions", metavar="FOLDER", help="of the pictures")
+    parser.add_argument("--tile", type=common.positive, metavar="PIXELS",
+                        help="side of what a segmenter is shown at once; images larger than memory may be .npy files")
     parser.add_argument("--score-threshold", type=float, default=0.5, help="default 0.5")
 
 
@@ -18,7 +21,10 @@ def run(options):
 
     network, names, task = common.network(options)
     samples = [data_samples.Sample(pathlib.Path(path).stem, path) for path in options.images]
-    {"classification": classes, "detection": objects}[task](options, network, samples, names)
+    if task != "segmentation" and options.tile:
+        raise InputError(f"--tile is for segmenters; {network.name} is for {task}.")
+    predict = {"classification": classes, "detection": objects, "keypoints": poses, "segmentation": pixels}[task]
+    predict(options, network, samples, names)
 
 
 def classes(options, network, samples, names):
@@ -39,19 +45,80 @@ def objects(options, network, samples, names):
     from keras_cnns.data import images
     from keras_cnns.training import detect
 
-    if len({s.image_id for s in samples}) < len(samples):
-        raise InputError("Two images have one name, and so would their pictures; predict them into two folders.")
+    _different_names(samples)
     detector = models.detector(network, score_threshold=options.score_threshold)
     decoded = [images.decode(s.source, s.name) for s in samples]
+    samples = regions.proposed(options, network.name, samples)
     folder = pathlib.Path(options.output)
     for sample, image, found in zip(samples, decoded, detect.detect(detector, samples)):
         picture = pictures.draw(image, found["boxes"], found["labels"], names, found["scores"],
                                 masks=detect.mask_pixels(found))
         if "keypoints" in found:
             pictures.dots(picture, found["keypoints"])
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            picture.save(folder / f"{sample.image_id}.png")
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can.") from None
+        _save(picture, folder / f"{sample.image_id}.png")
         print(f"{folder / sample.image_id}.png: {len(found['boxes'])} objects")
+
+
+def poses(options, network, samples, names):
+    """Of one person in each image, who fills most of it."""
+    from PIL import Image
+
+    from keras_cnns import models, pictures
+    from keras_cnns.data import images, persons
+    from keras_cnns.training import keypoints
+
+    _different_names(samples)
+    decoded = [images.decode(s.source, s.name) for s in samples]
+    names = names or [str(i) for i in range(network.output["stack1"].shape[-1])]
+    found = keypoints.predict(models.detector(network, pairs=persons.pairs(names)), samples)
+    folder = pathlib.Path(options.output)
+    for sample, image, joints in zip(samples, decoded, found):
+        picture = pictures.skeleton(Image.fromarray(image), joints[None], names, options.score_threshold)
+        _save(picture, folder / f"{sample.image_id}.png")
+        sure = joints[:, 2] > options.score_threshold
+        print(f"{folder / sample.image_id}.png: {sure.sum()} joints of {len(names)} (joint, heat, x, y)")
+        for name, (x, y, heat) in zip(names, joints):
+            print("", name, f"{heat:.3f}", f"{x:.1f}", f"{y:.1f}", sep="\t")
+
+
+def pixels(options, network, samples, names):
+    """Pictures of the labels over the image, and the labels themselves: PNG files of palette indices."""
+    import numpy as np
+    from PIL import Image
+
+    from keras_cnns import pictures
+    from keras_cnns.data import images
+    from keras_cnns.training import segment, tiles
+
+    _different_names(samples)
+    folder, graph = pathlib.Path(options.output), segment.answering(network)
+    for sample in [sample for sample in samples if sample.source.endswith(".npy")]:  # larger than memory
+        samples.remove(sample)
+        target = folder / f"{sample.image_id}_labels.npy"
+        tiles.label_file(graph, sample.source, target, options.tile)
+        print(f"{target}: the labels")
+    decoded = [images.decode(s.source, s.name) for s in samples]
+    names = common.with_background(names, graph.output_shape[-1])
+    for sample, image, labels in zip(samples, decoded, segment.segment(network, samples, options.tile)):
+        path = folder / f"{sample.image_id}.png"
+        _save(pictures.labelled(image, labels, names), path)
+        numbers = Image.fromarray(labels)
+        numbers.putpalette([part for label in range(256) for part in (pictures.colour(label) if label else (0, 0, 0))])
+        _save(numbers, folder / f"{sample.image_id}_labels.png")
+        print(f"{path}: the labels in {sample.image_id}_labels.png (class, share of the pixels)")
+        for label, count in enumerate(np.bincount(labels.reshape(-1))):
+            if count:
+                print("", names[label] if names else label, f"{count / labels.size:.4f}", sep="\t")
+
+
+def _different_names(samples):
+    if len({s.image_id for s in samples}) < len(samples):
+        raise InputError("Two images have one name, and so would their pictures; predict them into two folders.")
+
+
+def _save(picture, path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot be written ({error.strerror}); name a folder that can.") from None

@@ -29,15 +29,22 @@ def run(options):
                     raise InputError(f"{path}: {error}; give a model the server has, with a signature \"jpeg\", and a "
                                      "whole JPEG or PNG file.") from None
                 raise
-            if not {"probabilities", "detection_scores"} & set(answer):
+            if not {"probabilities", "detection_scores", "keypoints"} & set(answer):
                 raise InputError(f"{options.model} answers {', '.join(sorted(answer))}, neither probabilities nor "
-                                 "detections. Ask it with keras_cnns.serving.Client.")
+                                 "detections nor keypoints. Ask it with keras_cnns.serving.Client.")
             answer = {name: value[0] for name, value in answer.items()}
             if "probabilities" in answer:
                 print(f"{path}: the best of {len(answer['probabilities'])} classes (class, probability)")
                 for label in (-answer["probabilities"]).argsort(kind="stable")[:5]:
                     name = names[label] if names and label < len(names) else label
                     print("", name, f"{answer['probabilities'][label]:.3f}", sep="\t")
+                continue
+            if "keypoints" in answer:
+                heat = answer["keypoint_scores"]
+                print(f"{path}: {(heat > options.score_threshold).sum()} of {len(heat)} joints (joint, heat, y, x)")
+                for i, (y, x) in enumerate(answer["keypoints"]):
+                    print("", names[i] if names and i < len(names) else i, f"{heat[i]:.3f}", f"{y:.3f}", f"{x:.3f}",
+                          sep="\t")
                 continue
             sure = answer["detection_scores"] > options.score_threshold
             print(f"{path}: {sure.sum()} objects (class, score, ymin, xmin, ymax, xmax)")

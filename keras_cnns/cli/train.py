@@ -1,6 +1,6 @@
 """Train a network; the same command goes on after an interruption."""
 
-from keras_cnns.cli import common
+from keras_cnns.cli import common, regions
 
 
 def arguments(parser):
@@ -11,6 +11,7 @@ def arguments(parser):
     parser.add_argument("--input-size", type=common.positive, nargs="+", metavar="PIXELS",
                         help="side, or height and width")
     parser.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file")
+    regions.arguments(parser)
     parser.add_argument("--alternate", action="store_true", help="Faster R-CNN in its paper's four steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
@@ -24,7 +25,7 @@ def arguments(parser):
 
 def run(options):
     from keras_cnns.models import model_info, module_of
-    from keras_cnns.training import alternate, recipes, runs
+    from keras_cnns.training import alternate, recipes, runs, stages
 
     module = module_of(options.name)
     recipe = recipes.recipe(options.name)
@@ -38,8 +39,9 @@ def run(options):
     validation = ()
     if options.validation_split:
         validation = common.read(options, module.TASK, options.validation_split, names)[0]
+    samples, validation = (regions.proposed(options, options.name, part) for part in (samples, validation))
     folder = options.output or f"runs/{options.name}"
-    train = alternate.train if options.alternate else runs.train
+    train = alternate.train if options.alternate else stages.train if module in stages.METHODS else runs.train
     _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
                        options.weights, validation, options.devices)
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())

@@ -94,6 +94,18 @@ def jitter_and_pca(image, seed):
     return colour_pca(jitter_colour(image, seed, 0.4, 0.4, 0.4), views.another_seed(seed, 1))
 
 
+def exposure_and_saturation(image, seed):
+    """Both times, or divided by, up to 1.5, in HSV: YOLO, arXiv:1506.02640, section 2.2; how, as in its authors' code.
+
+    Args:
+      image: float32 `[H, W, 3]`, 0 to 255; and so is the result.
+    """
+    draw = tf.random.stateless_uniform([2, 2], seed)
+    factor = 1.0 + 0.5 * draw[0]
+    factor = tf.where(draw[1] < 0.5, factor, 1.0 / factor)
+    return tf.image.adjust_saturation(tf.clip_by_value(factor[0] * image, 0.0, 255.0), factor[1])
+
+
 def rotate(element, degrees, canvas=None, padding=None):
     """An element turned about its centre, counter-clockwise.
 

@@ -46,7 +46,8 @@ def bucketed(samples, sizes):
 
 
 def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.letterboxed_or_mirrored, colour=None,
-             change=None, mix=None, pairs=(), keep="visible", worker=0, workers=1, remainder="drop", crop=None):
+             change=None, mix=None, pairs=(), keep="visible", worker=0, workers=1, remainder="drop", crop=None,
+             regions=None):
     """The training input of a network, from any step on.
 
     Every epoch is a new order of the samples, every place in it a new chance of augmentation; both follow from
@@ -63,15 +64,20 @@ def training(samples, image_size, batch, epochs, seed, first_step=0, view=views.
       worker, workers, remainder: as of `epoch`.
       crop: cells to a side of what masks are cut to, around their boxes (`ops.masks.window`): masks of a whole canvas
         for each of a hundred objects are a hundred images. None leaves them whole.
+      regions: rows of proposals, where samples have any; by default as many as any has.
 
     Returns:
       `tf.data.Dataset` of dicts: image `[batch, H, W, 3]` float32; boxes `[batch, G, 4]` in its pixels; labels
       `[batch, G]` int32, 0 in rows of padding, -1 where ground truth is to be ignored; G is the same throughout. And,
       where the samples have them, masks `[batch, G, H, W]` or `[batch, G, crop, crop]`, keypoints `[batch, G, J, 3]`,
-      segmentation `[batch, H, W]`, label `[batch]`, present `[batch, K]`.
+      segmentation `[batch, H, W]`, label `[batch]`, present `[batch, K]`; and proposals `[batch, R, 4]`, clipped like
+      boxes, R the same throughout, rows of zeros among them.
+
+    Raises:
+      InputError: some samples have what others have not; or one has more proposals than `regions`.
     """
     items = places(len(samples), batch, epochs, seed, first_step, worker, workers, remainder)
-    read = data_samples.reader(samples, most_objects(samples))
+    read = data_samples.reader(samples, most_objects(samples), regions)
     return batched(items, read, image_size, batch, seed, view, colour, change, mix, pairs, keep, crop)
 
 
@@ -176,22 +182,30 @@ def one_thread_an_op(elements):
     return elements.with_options(options)
 
 
-def canvases(samples, image_size, batch, fit=images.letterbox):
+def canvases(samples, image_size, batch, fit=images.letterbox, regions=None):
     """Every sample once, in order, letterboxed; or as another `fit` of `data.images` brings them to the size.
 
     Returns:
       `tf.data.Dataset` of (canvas `[B, H, W, 3]` float32; scale `(x, y)`, canvas pixels to an image pixel, `[B, 2]`;
-      width and height of the images, `[B, 2]` float32); the last batch may be short.
+      width and height of the images, `[B, 2]` float32); the last batch may be short. Of samples with proposals the
+      canvas is a dict of image and proposals `[B, R, 4]`, in its pixels, R being `regions` or as many as any has.
     """
     def prepare(element):
         image, scale = fit(element["image"], image_size)
-        return image, scale, tf.cast(tf.shape(element["image"])[:2][::-1], tf.float32)
+        return _shown(element, image, scale), scale, tf.cast(tf.shape(element["image"])[:2][::-1], tf.float32)
 
-    elements = data_samples.dataset(samples).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    elements = data_samples.dataset(samples, regions=regions).map(prepare, tf.data.AUTOTUNE, deterministic=True)
     return one_thread_an_op(elements.batch(batch).prefetch(2))
 
 
-def resized(samples, shorter=800, longer=1333):
+def _shown(element, image, scale):
+    """What a network is shown of an element: the resized image, and proposals where there are any."""
+    if "proposals" not in element:
+        return image
+    return {"image": image, "proposals": element["proposals"] * tf.tile(scale, [2])}
+
+
+def resized(samples, shorter=800, longer=1333, regions=None):
     """Every sample once, in order and alone, its shorter side so many pixels, the longer at most so many.
 
     The sizes, and the bilinear pixels, that torchvision's detectors make of an image (FPN, section 5; Mask R-CNN,
@@ -206,9 +220,10 @@ def resized(samples, shorter=800, longer=1333):
         factor = tf.minimum(shorter / tf.reduce_min(sides), longer / tf.reduce_max(sides))
         size = tf.floor(sides * factor)
         image = tf.image.resize(element["image"], tf.cast(size, tf.int32))
-        return image, tf.cast(size / sides, tf.float32)[::-1], tf.cast(sides, tf.float32)[::-1]
+        scale = tf.cast(size / sides, tf.float32)[::-1]
+        return _shown(element, image, scale), scale, tf.cast(sides, tf.float32)[::-1]
 
-    elements = data_samples.dataset(samples).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    elements = data_samples.dataset(samples, regions=regions).map(prepare, tf.data.AUTOTUNE, deterministic=True)
     return one_thread_an_op(elements.batch(1).prefetch(2))
 
 

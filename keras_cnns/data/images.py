@@ -141,12 +141,15 @@ def labels(source, name, remedy="give a whole PNG file"):
     """An image whose pixels are numbers, not colours: grey level or palette index, `[H, W]` uint8, uint16 or int32.
 
     A colour image gives `R + 256 G + 65536 B`, as COCO's panoptic files have it. Errors as of `decode`, and images of
-    fractions or of other colours are one.
+    fractions or of other colours are one, and JPEGs, whatever they are called.
     """
     image = header(read(source, name, remedy), name, remedy)
     if image.mode not in ("1", "L", "LA", "P", "I", "RGB", "RGBA") and not image.mode.startswith("I;16"):
         raise InputError(f"{name}: label image of the mode {image.mode}, whose pixels are no numbers; save it as a PNG "
                          f"with a palette or in grey, or {remedy}")
+    if image.format in ("JPEG", "MPO"):
+        raise InputError(f"{name}: label image saved as a JPEG, which blurs numbers into others; save it as a PNG of the "
+                         f"labels as they were drawn, or {remedy}")
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("RGB", "RGBA"):

@@ -5,7 +5,9 @@ import glob
 import os
 from typing import NamedTuple
 
-from keras_cnns.data import coco, folder, mpii, pairs, records, small, synthetic, tfds, voc
+import numpy as np
+
+from keras_cnns.data import coco, folder, mpii, pairs, persons, records, segmented, small, synthetic, tfds, voc
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
 
@@ -13,6 +15,8 @@ SYNTHETIC = 400            # pictures, unless the name says how many
 HELD_OUT = 1_000_000       # where the pictures of other splits than "train" begin
 # Fields of a sample that would be lost.
 NO_PLACE = {"voc": ("keypoints", "label"), "coco": ("label", "present"), "records": ()}
+# Said of more numbers than anybody meant.
+SMEARED = ", or, if the labels were ever saved as a JPEG, save them as a PNG from where they were drawn"
 
 
 class Data(NamedTuple):
@@ -88,6 +92,75 @@ def classification(name, split="train", class_names=None, on_bad_sample="stop", 
             raise InputError(f"{s.name}: class {s.label}, but there are {len(names)}, counted from 0; correct it")
     good, bad_images = data_samples.check(told, on_bad_sample, progress)
     return good, names, found.skipped + bad_images
+
+
+def segmentation(name, split="train", class_names=None, on_bad_sample="stop", progress=True):
+    """As `read`, every image and label image checked, for a segmenter: each sample has `segmentation`, 0 background,
+    1..K, 255 ignored, and nothing else.
+
+    VOC is read by its lists of segmentation. Where there are only objects' masks (COCO, synthetic), they are drawn:
+    `data.segmented.drawn`.
+
+    Returns:
+      `(samples, class_names, skipped)`.
+
+    Raises:
+      InputError: as of `read`; a broken image or label image, one of another size, with a label above K, or saved as a
+        JPEG; data that tell nothing of the pixels.
+    """
+    kind, _, rest = name.partition(":")
+    found = read(f"voc-segmentation:{rest}" if kind == "voc" else name, split, class_names, on_bad_sample)
+    known = len(found.class_names)
+
+    def checked(sample):
+        sample = sample if sample.segmentation else segmented.drawn(sample)
+        sample, = segmented.alone([sample])
+        data_samples.pixels(sample)
+        numbers = data_samples.segmentation(sample)
+        wrong = np.unique(numbers[(numbers > known) & (numbers != segmented.IGNORED)])
+        if wrong.size:
+            called = sample.segmentation.source if isinstance(sample.segmentation.source, str) else sample.name
+            raise InputError(
+                f"{called}: label {wrong[0]}, expected 0 to {known} (there are {known} classes) and 255 for ignored; "
+                f"list all classes{SMEARED if wrong.size > 8 else ''}, or {data_samples.REMEDY}")
+        return sample
+
+    good, bad = data_samples.sift(data_samples.in_parallel(
+        data_samples.attempt(checked), found.samples, "Checking images", progress), on_bad_sample)
+    return good, found.class_names, found.skipped + bad
+
+
+def keypoints(name, split="train", class_names=None, on_bad_sample="stop", progress=True):
+    """As `read`, every image checked, for a network of poses: a sample for each person with a labelled joint, as of
+    `persons.split`; the names are those of the joints.
+
+    Returns:
+      `(samples, names, skipped)`.
+
+    Raises:
+      InputError: as of `read`, a broken image, a joint far outside its image, data without joints, or joints other than
+        `class_names`.
+    """
+    kind, _, rest = name.partition(":")
+    found = read(f"coco-keypoints:{rest}" if kind == "coco" else name, split, None, on_bad_sample)
+    if not any(s.keypoints is not None and s.keypoints[..., 2].any() for s in found.samples):
+        raise InputError(f"{name}, {split}: not one labelled joint in {len(found.samples)} images; name data that have "
+                         "some, such as mpii:PATH, coco:PATH or figures.")
+    if kind in ("mpii", "figures"):
+        names = list(mpii.KEYPOINTS)
+    elif kind in ("coco", "coco-keypoints"):
+        root, last = _split_off(rest, str.isidentifier)
+        names = list(coco.joints(root, last or split)[0])
+    else:
+        raise InputError(f"{name}: does not tell what its joints are called; name mpii:PATH, coco:PATH or figures.")
+    if class_names and list(class_names) != names:
+        raise InputError(f"{name}: has the joints {data_samples.few(names)}; the network knows others: "
+                         f"{data_samples.few(class_names)}. Name data of its joints.")
+    with_joints = [s for s in found.samples if s.keypoints is not None and s.keypoints[..., 2].any()]
+    good, bad_images = data_samples.check(
+        [s._replace(masks=None, segmentation=None) for s in with_joints], on_bad_sample, progress)
+    good, bad_joints = persons.split(good, names, on_bad_sample)
+    return good, names, found.skipped + bad_images + bad_joints
 
 
 def unannotated(name):
@@ -181,6 +254,12 @@ def _synthetic(rest, split, on_bad_sample):
     return synthetic.samples(int(rest or SYNTHETIC), first=0 if split == "train" else HELD_OUT, masks=True), []
 
 
+def _figures(rest, split, on_bad_sample):
+    if rest and not rest.isdigit():
+        raise InputError(f"No data 'figures:{rest}'. Accepted: figures or figures:N, a number of pictures.")
+    return synthetic.figures(int(rest or SYNTHETIC), first=0 if split == "train" else HELD_OUT), []
+
+
 def _tfds(rest, split, on_bad_sample):
     return tfds.samples(rest, split, on_bad_sample=on_bad_sample)
 
@@ -211,4 +290,5 @@ FORMS = {
     "mpii:PATH": _fixed(mpii.samples, lambda *_: mpii.CLASSES),
     "tfds:NAME": _fixed(_tfds, _tfds_classes),
     "synthetic[:N]": _fixed(_synthetic, lambda *_: synthetic.CLASSES),
+    "figures[:N]": _fixed(_figures, lambda *_: mpii.CLASSES),
 }

@@ -54,6 +54,7 @@ class Sample(NamedTuple):
     label: int | None = None  # of the whole image, 0..K-1: the unit of a classifier
     present: np.ndarray | None = None  # [K] int: 1 in the image, 0 only such as are ignored, -1 not there (VOC's lists)
     about: dict = {}  # what else the format knows of the image: VOC's source, COCO's licence
+    proposals: np.ndarray | None = None  # [R, 4] float32, as boxes: where objects may be, `data.proposals`
 
     @property
     def name(self):
@@ -192,19 +193,21 @@ def _called(image, sample):
     return image.source if isinstance(image.source, str) else f"{sample.name}: {image.name}"
 
 
-def reader(samples, rows=None):
+def reader(samples, rows=None, regions=None):
     """A function of an index (int64 `[]`, in a graph) to the sample's element, as of `dataset`, but with `image` still
     encoded and a `name` by which errors call it: what `views.render` takes.
 
     Args:
       rows: as many rows of objects as every element shall have; more are left out, fewer filled up with zeros (masks
         are not: that is done when they are resized).
+      regions: as many proposals as every element shall have, where samples have any, the rest filled up with zeros; by
+        default as many as any sample has.
 
     Raises:
-      InputError: some have what others have not.
+      InputError: some have what others have not; or one has more proposals.
     """
     samples = list(samples)
-    for field in ("masks", "keypoints", "segmentation", "label", "present"):
+    for field in ("masks", "keypoints", "segmentation", "label", "present", "proposals"):
         told = [getattr(sample, field) is not None for sample in samples]
         if len(set(told)) > 1:
             name = samples[told.index(False)].name
@@ -232,6 +235,16 @@ def reader(samples, rows=None):
         whole["label"] = column([s.label for s in samples], "int32")
     if first.present is not None:
         whole["present"] = column([s.present for s in samples], "int32")
+    if first.proposals is not None:
+        counts = [len(s.proposals) for s in samples]
+        regions = regions or max(counts)
+        if max(counts) > regions:
+            raise InputError(f"{samples[np.argmax(counts)].name}: has {max(counts)} proposals, more than the {regions} "
+                             "that the network takes; give it the best of them, or build it for more.")
+
+    def proposals(i):
+        found = samples[i].proposals
+        return np.pad(np.asarray(found, "float32").reshape(-1, 4), ((0, regions - len(found)), (0, 0)))
 
     def element(i):
         source, start, end = tf.gather(sources, i), tf.gather(starts, i), tf.gather(starts, i + 1)
@@ -244,6 +257,8 @@ def reader(samples, rows=None):
         if first.masks is not None:
             found["masks"] = tf.ensure_shape(
                 tf.numpy_function(lambda i: masks(samples[i])[:rows], [i], tf.uint8), [None, None, None])
+        if first.proposals is not None:
+            found["proposals"] = tf.ensure_shape(tf.numpy_function(proposals, [i], tf.float32), [regions, 4])
         if first.segmentation is not None:
             found["segmentation"] = tf.ensure_shape(
                 tf.numpy_function(lambda i: segmentation(samples[i]), [i], tf.uint8), [None, None])
@@ -275,19 +290,20 @@ def checked_dataset(found, shuffle, seed, on_bad_sample):
     return dataset(good, np.random.default_rng(seed).permutation(len(good)) if shuffle else None)
 
 
-def dataset(samples, order=None):
+def dataset(samples, order=None, regions=None):
     """Unbatched `tf.data.Dataset` of dicts, decoded in parallel, in the order given.
 
     An element has `image` uint8 `[H, W, 3]`, `image_id` string, `boxes` float32 `[G, 4]`, `labels` int32
     `[G]`, `ignored` bool `[G]`; and, where the samples have them, `masks` uint8 `[G, H, W]`, `keypoints` float32
-    `[G, J, 3]`, `segmentation` uint8 `[H, W]`, `label` int32 `[]`, `present` int32 `[K]`. An image that cannot be
-    decoded stops the iteration with an error, which names it unless it is a JPEG broken in its midst; `check` finds it
-    before.
+    `[G, J, 3]`, `segmentation` uint8 `[H, W]`, `label` int32 `[]`, `present` int32 `[K]`, `proposals` float32 `[R, 4]`.
+    An image that cannot be decoded stops the iteration with an error, which names it unless it is a JPEG broken in its
+    midst; `check` finds it before.
 
     Args:
       order: indices into `samples`, any number of times each; by default all, as they stand.
+      regions: as of `reader`.
     """
-    read = reader(samples)
+    read = reader(samples, regions=regions)
     order = np.asarray(range(len(samples)) if order is None else order, "int64")
     return tf.data.Dataset.from_tensor_slices(order).map(
         lambda i: decoded(read(i)), tf.data.AUTOTUNE, deterministic=True)

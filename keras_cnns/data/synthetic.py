@@ -4,6 +4,9 @@ Five shapes of any colour and many sizes, tilted a little, on textured backgroun
 cover one another (an object's box is what can be seen of it), are cut by the border (truncated), or are hardly to
 be seen, small or mostly covered (difficult). Images differ in size and are not square. `write_voc` writes them in
 the genuine VOCdevkit layout; picture i of a seed is always the same.
+
+`figures` are persons of sticks with MPII's 16 joints, one an image: facing us, so that their right is on our left,
+bent at random, each limb's end told by a colour. Some are cut by the border; joints beside the image are not labelled.
 """
 
 import io
@@ -14,13 +17,15 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from keras_cnns.data import samples as data_samples
-from keras_cnns.data import voc
+from keras_cnns.data import mpii, voc
 
 CLASSES = ("disc", "square", "triangle", "cross", "ring")
 SIDES = (160, 289)  # of an image, pixels
 SMALL = 24          # a lower visible side than this makes an object difficult
 COVERED = 0.4       # and so does less of it than this in sight
 OVERSAMPLING = 3    # shapes are drawn this much larger, then averaged down
+# Of a figure's limbs, as shares of its height: from joint to joint, how long, and how thick.
+LIMBS = {"upper_leg": (0.25, 0.075), "lower_leg": (0.24, 0.06), "upper_arm": (0.17, 0.055), "lower_arm": (0.16, 0.045)}
 
 
 def samples(count=64, seed=0, first=0, masks=False):
@@ -49,6 +54,100 @@ def write_voc(root, train=400, val=100, seed=0, year="2012"):
     drawn = samples(train + val, seed)
     ids = [sample.image_id for sample in drawn]
     return voc.write(drawn, root, CLASSES, year, sublists={"train": ids[:train], "val": ids[train:]})
+
+
+def figures(count=64, seed=0, first=0):
+    """Figures `first ... first + count - 1` of a seed as `data.samples.Sample`, as `samples` gives shapes: each with
+    its box, of what can be seen of it, and its `keypoints` `[1, 16, 3]`, named `mpii.KEYPOINTS`.
+    """
+    return [_figure(seed, i) for i in range(first, first + count)]
+
+
+def _figure(seed, index):
+    rng = np.random.default_rng([seed, index, len(mpii.KEYPOINTS)])  # other dice than those of shapes
+    height, width = (int(n) for n in rng.integers(*SIDES, 2))
+    canvas = _background(rng, height, width)
+    tall = min(height, width) * rng.uniform(0.6, 0.95)
+    places = {name: tall * place for name, place in _pose(rng).items()}
+    middle = np.mean([np.min(list(places.values()), 0), np.max(list(places.values()), 0)], 0)
+    shift = rng.uniform(0.35, 0.65, 2) * (width, height) - middle
+    places = {name: place + shift for name, place in places.items()}
+    colours = rng.uniform(0, 255, (4, 3))
+    while np.abs(colours - canvas.mean((0, 1))).max(1).min() < 70:
+        colours = rng.uniform(0, 255, (4, 3))
+    paint, mask = _person(places, tall, colours, height, width)
+    canvas = canvas * (1 - mask[..., None]) + paint * mask[..., None]
+    canvas = np.clip(canvas + rng.normal(0, 4, canvas.shape), 0, 255).astype("uint8")
+    y, x = np.nonzero(mask >= 0.5)
+    encoded = io.BytesIO()
+    Image.fromarray(canvas).save(encoded, "JPEG", quality=90)
+    joints = np.array([(*places[name], 2) for name in mpii.KEYPOINTS], "float32")
+    inside = ((joints[:, :2] >= 0) & (joints[:, :2] < (width, height))).all(1, keepdims=True)
+    return data_samples.Sample(
+        f"{index + 1:06d}", encoded.getvalue(), (height, width),
+        np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], "float32"), np.ones(1, "int32"), np.zeros(1, bool),
+        keypoints=np.where(inside, joints, 0).astype("float32")[None],
+        about={"source/database": "keras_cnns figures", "source/annotation": "exact", "source/image": "drawn"})
+
+
+def _pose(rng):
+    """Where the joints of a figure of height 1 are, by name, its pelvis at (0, 0): (x, y), y downwards."""
+    def step(start, degrees, length):  # from straight down, positive to our right
+        angle = math.radians(degrees)
+        return start + length * np.array([math.sin(angle), math.cos(angle)])
+
+    lean = rng.uniform(-20, 20)
+    found = {"pelvis": np.zeros(2)}
+    found["thorax"] = step(found["pelvis"], 180 + lean, 0.28 * rng.uniform(0.9, 1))
+    nod = lean + rng.uniform(-15, 15)
+    found["upper_neck"] = step(found["thorax"], 180 + nod, 0.06)
+    found["head_top"] = step(found["upper_neck"], 180 + nod, 0.15)
+    for side, sign in (("right", -1), ("left", 1)):
+        found[f"{side}_hip"] = step(found["pelvis"], lean + 90 * sign, 0.065)
+        found[f"{side}_shoulder"] = step(found["thorax"], lean + 90 * sign, 0.115)
+        for start, parts, swing, bend in (
+                ("hip", ("upper_leg", "knee", "lower_leg", "ankle"), (-10, 55), (-60, 10)),
+                ("shoulder", ("upper_arm", "elbow", "lower_arm", "wrist"), (-15, 150), (-110, 110))):
+            turn = rng.uniform(*swing)
+            for part, joint, degrees in ((parts[0], parts[1], turn), (parts[2], parts[3], turn + rng.uniform(*bend))):
+                length = LIMBS[part][0] * rng.uniform(0.8, 1)  # seen at a slant it is shorter
+                found[f"{side}_{joint}"] = step(found[f"{side}_{start}"], sign * degrees, length)
+                start = joint
+    return found
+
+
+def _person(places, tall, colours, height, width):
+    """A figure painted where its joints are: colours `[H, W, 3]` and how much of each pixel it covers, `[H, W]`."""
+    n, (skin, shirt, trousers, boots) = OVERSAMPLING, colours
+    field = Image.new("RGBA", (width * n, height * n))
+    pen = ImageDraw.Draw(field)
+
+    def stick(one, other, share, colour):
+        a, b, radius = places[one] * n, places[other] * n, share * tall * n / 2
+        pen.line([*a, *b], fill=(*colour.astype(int), 255), width=max(round(2 * radius), 1))
+        for x, y in (a, b):
+            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(*colour.astype(int), 255))
+
+    for side in ("right", "left"):
+        stick(f"{side}_knee", f"{side}_ankle", LIMBS["lower_leg"][1], boots)
+        stick(f"{side}_hip", f"{side}_knee", LIMBS["upper_leg"][1], trousers)
+    stick("thorax", "upper_neck", 0.05, skin)
+    trunk = [f"{side}_{joint}" for side, joint in (
+        ("right", "shoulder"), ("left", "shoulder"), ("left", "hip"), ("right", "hip"))]
+    pen.polygon([tuple(places[name] * n) for name in trunk], fill=(*shirt.astype(int), 255))
+    for one, other in zip(trunk, trunk[1:]):
+        stick(one, other, 0.05, shirt)
+    stick("right_hip", "left_hip", 0.06, trousers)
+    neck, top = places["upper_neck"], places["head_top"]
+    across = 0.36 * (top - neck)[::-1] * (-1, 1)
+    turns = np.linspace(0, 2 * math.pi, 24, endpoint=False)[:, None]
+    oval = (neck + top) / 2 + (top - neck) / 2 * np.cos(turns) + across * np.sin(turns)
+    pen.polygon([tuple(place * n) for place in oval], fill=(*skin.astype(int), 255))
+    for side in ("right", "left"):
+        stick(f"{side}_elbow", f"{side}_wrist", LIMBS["lower_arm"][1], skin)
+        stick(f"{side}_shoulder", f"{side}_elbow", LIMBS["upper_arm"][1], shirt)
+    painted = np.asarray(field.reduce(n), "float32")  # which weighs colours by how much they cover
+    return painted[..., :3], painted[..., 3] / 255
 
 
 def _sample(seed, index):

@@ -160,7 +160,7 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
     Args:
       element: a reader's dict. image: encoded (string `[]`), pixels (uint8 `[H, W, 3]`) or `images.Opened`; and any
         of boxes `[G, 4]` with labels and ignored `[G]`, masks `[G, H, W]`, keypoints `[G, J, 3]`, segmentation
-        `[H, W]`.
+        `[H, W]`, proposals `[R, 4]`.
       window: float32 `[4]` in pixels of the image. canvas: `(height, width)`, whole numbers or an int32 tensor.
       mirrored: bool, left to right on the canvas.
       pairs: of joints that change names when mirrored, ((left, right), ...).
@@ -169,8 +169,9 @@ def render(element, window, canvas, mirrored=False, pairs=(), keep="visible", pa
       padding: the colour beside the image.
 
     Returns:
-      the same keys. image: float32 `[height, width, 3]`, 0 to 255. Boxes in pixels of the canvas, clipped. Masks,
-      uint8, are 0 beside the image, and the segmentation 255. Keypoints beside the canvas have visibility 0.
+      the same keys. image: float32 `[height, width, 3]`, 0 to 255. Boxes and proposals in pixels of the canvas,
+      clipped; a proposal beside it becomes a row of zeros. Masks, uint8, are 0 beside the image, and the segmentation
+      255. Keypoints beside the canvas have visibility 0.
       Everything else in the element passes through.
     """
     element, scale, shift = look(element, window, canvas, mirrored, padding)
@@ -254,18 +255,23 @@ def move(element, scale, shift, canvas, pairs=(), keep="visible"):
             mirrored = scale[..., None, None, :1] < 0
             points = tf.where(mirrored, tf.gather(points, order, axis=-2), points)
         out["keypoints"] = points
+    if "proposals" in element:
+        shown, stays, _ = _moved(element["proposals"], scale, shift, sides)
+        out["proposals"] = shown * tf.cast(stays[..., None], tf.float32)
     if "boxes" in element:
-        corners = [element["boxes"][..., part] * scale[..., None, :] + shift[..., None, :]
-                   for part in (slice(2), slice(2, 4))]
-        start, end = tf.minimum(*corners), tf.maximum(*corners)
-        shown = tf.clip_by_value(start, 0.0, sides), tf.clip_by_value(end, 0.0, sides)
-        stays = tf.reduce_all(shown[1] > shown[0], -1)
+        out["boxes"], stays, center = _moved(element["boxes"], scale, shift, sides)
         if keep == "center":
-            center = (start + end) / 2
             stays &= tf.reduce_all((center >= 0.0) & (center < sides), -1)
-        out["boxes"] = tf.concat(shown, -1)
         out = with_padding(out, stays)
     return out
+
+
+def _moved(boxes, scale, shift, sides):
+    """Boxes on the canvas, clipped `[..., 4]`; whether any of each is there; their centres before, `[..., 2]`."""
+    corners = [boxes[..., part] * scale[..., None, :] + shift[..., None, :] for part in (slice(2), slice(2, 4))]
+    start, end = tf.minimum(*corners), tf.maximum(*corners)
+    shown = tf.clip_by_value(start, 0.0, sides), tf.clip_by_value(end, 0.0, sides)
+    return tf.concat(shown, -1), tf.reduce_all(shown[1] > shown[0], -1), (start + end) / 2
 
 
 def with_all_masks(element):
@@ -405,3 +411,32 @@ def vgg(size, canvas, boxes, seed):
 def resnet(size, canvas, boxes, seed):
     """A crop of 224 of a shorter side of 256 to 480, and mirroring: ResNet, arXiv:1512.03385, section 3.4."""
     return rescaled_crop(size, canvas, seed, (256 / 224, 480 / 224)), coin(another_seed(seed, 1))
+
+
+def tile(size, canvas, boxes, seed):
+    """A part of the image as large as the canvas, unscaled, and mirroring: U-Net, section 3."""
+    size, crop = tf.cast(size, tf.float32)[::-1], tf.cast(canvas, tf.float32)[::-1]
+    start = tf.floor(tf.random.stateless_uniform([2], seed) * tf.maximum(size - crop + 1.0, 1.0))
+    return tf.concat([start, start + crop], 0), coin(another_seed(seed, 1))
+
+
+def stretched_crop(size, canvas, boxes, seed):
+    """A crop of 224 a side of the image stretched to 250, and mirroring: DeconvNet, arXiv:1505.04366, section 5.1."""
+    crop = whole(size) * (224 / 250)
+    room = tf.cast(size, tf.float32)[::-1] - crop[2:]
+    start = tf.random.stateless_uniform([2], seed) * room
+    return crop + tf.tile(start, [2]), coin(another_seed(seed, 1))
+
+
+def half_to_double(size, canvas, boxes, seed):
+    """A crop of 480 of a shorter side of 260 to 1040, which may end before it, and mirroring: torchvision's FCN."""
+    return rescaled_crop(size, canvas, seed, (260 / 480, 1040 / 480)), coin(another_seed(seed, 1))
+
+
+def yolo(size, canvas, boxes, seed):
+    """The whole image, each of its edges moved in or out by up to 20 % of the side, and mirroring: random scaling and
+    translation as in YOLO's authors' code (arXiv:1506.02640, section 2.2). Stretched to the canvas.
+    """
+    window = whole(size)
+    move = tf.random.stateless_uniform([4], seed, -0.2, 0.2)
+    return window + move * tf.tile(window[2:], [2]), coin(another_seed(seed, 1))

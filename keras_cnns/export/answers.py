@@ -1,4 +1,4 @@
-"""What a network answers to other programs, by its kind: detector, classifier, or features."""
+"""What a network answers to other programs, by its kind: detector, poses, segmenter, classifier, or features."""
 
 from typing import Callable, NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cnns import models
-from keras_cnns.data import images
+from keras_cnns.data import images, persons, segmented
 from keras_cnns.errors import InputError
 from keras_cnns.ops import masks
 
@@ -23,12 +23,20 @@ class Kind(NamedTuple):
     prepare: Callable = None  # image of any size, `[..., H, W, C]` -> canvas and what else is known, a tuple
     prepared: tuple = ()  # the specs of that, of one image
     prepared_answer: Callable = None  # of that, of a batch -> the answer
-    classes: int = None  # of a classifier
+    classes: int = None  # of a classifier, of a segmenter's pixels, or joints
+    whole: Callable = None  # images of any size, `[B, H, W, C]` -> the answer at their size, nothing being prepared
+    regions: int = None  # of a detector of proposals: at most so many, `[B, R, 4]`, which go wherever the image goes
+    encoded: Callable = None  # an image of any size, `[H, W, 3]` -> encoded answers, strings: as many have many sizes
 
     @property
     def shape(self):
         """Of the canvas: `(height, width, channels)`."""
-        return tuple(self.network.input_shape[1:])
+        return tuple(self.network.inputs[0].shape[1:])
+
+    def specs(self, batch, image):
+        """What a signature takes of which an image, a spec, is the first: it, and of a detector of proposals these."""
+        count = [None] if batch is None else [self.regions]
+        return [image] + ([] if self.regions is None else [tf.TensorSpec([batch, *count, 4], name="proposals")])
 
 
 def kind_of(model):
@@ -37,7 +45,8 @@ def kind_of(model):
     Raises:
       InputError: it is of none, or its input has no fixed size.
     """
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+    regions = isinstance(model.input, dict) and list(model.input) == ["image", "proposals"]
+    if (len(model.inputs) != 1 and not regions) or len(model.inputs[0].shape) != 4:
         raise InputError(f"{model.name}: networks of one image can be exported, this has the inputs "
                          f"{', '.join(each.name for each in model.inputs)}; of a detector give the graph that "
                          "keras_cnns.detector(network) returns.")
@@ -47,17 +56,21 @@ def kind_of(model):
     output = model.output
     if isinstance(output, dict) and {"boxes", "scores", "labels", "count"} <= set(output):
         return _detector(model)
+    if isinstance(output, dict) and set(output) == {"keypoints"}:
+        return _poses(model)
     if isinstance(output, dict) and isinstance(output.get("predictions"), keras.KerasTensor):
         model = keras.Model(model.input, output["predictions"], name=model.name)
     if not isinstance(model.output, keras.KerasTensor):
         raise InputError(f"{model.name}: detectors, classifiers and networks of one output can be exported, this is "
                          "none; of a detector give the graph that keras_cnns.detector(network) returns.")
-    is_classifier = model.output_names == ["predictions"] and len(model.output.shape) == 2
-    return _classifier(model) if is_classifier else _features(model)
+    if model.output_names == ["predictions"]:
+        return _classifier(model) if len(model.output.shape) == 2 else _segmenter(model)
+    return _features(model)
 
 
 def _detector(model):
-    height, width, _ = shape = model.input_shape[1:]
+    height, width, _ = shape = model.inputs[0].shape[1:]
+    regions = model.input["proposals"].shape[1] if isinstance(model.input, dict) else None
     fit = images.stretched if models.stretched(model) else images.letterbox
 
     def prepare(image):
@@ -65,10 +78,21 @@ def _detector(model):
         sides = tf.cast(tf.shape(image)[-3:-1], tf.float32)
         return *fit(image, shape[:2]), sides
 
-    def answer(canvas, scale, sides):
+    def seen(canvas, proposals):
+        """What the model says of a canvas, and proposals in its pixels, filled up with rows of zeros."""
+        if regions is None:
+            return model(canvas, training=False)
+        count = tf.shape(proposals)[1]
+        with tf.control_dependencies([tf.debugging.Assert(
+                count <= regions, ["proposals:", count, "are more than the", regions, "that the network takes."])]):
+            proposals = tf.pad(proposals, [[0, 0], [0, regions - count], [0, 0]])
+        proposals = tf.ensure_shape(proposals, [None, regions, 4])
+        return model({"image": canvas, "proposals": proposals}, training=False)
+
+    def answer(canvas, scale, sides, proposals=None):
         """Boxes from the canvas to the image: scale `[..., 2]` as `fit` gives it, sides (height, width)."""
-        found = model(canvas, training=False)
         factor = tf.concat([scale, scale], -1)[..., None, :]
+        found = seen(canvas, None if proposals is None else proposals * factor)
         limit = tf.concat([sides, sides], -1)[..., None, ::-1]  # x before y
         whole = found["boxes"] / factor
         boxes = tf.minimum(whole, limit)
@@ -88,11 +112,12 @@ def _detector(model):
     def difference(want, got):  # of scores, best to worst: boxes of equal ones may change places
         return np.abs(np.sort(got["detection_scores"]) - np.sort(want["detection_scores"])).max()
 
-    def canvas_answer(canvas):
-        found = model(canvas, training=False)
+    def canvas_answer(canvas, proposals=None):
+        found = model(canvas if regions is None else {"image": canvas, "proposals": proposals}, training=False)
         return detections(with_joints(found, found["boxes"]), float(height), float(width))
 
-    return Kind(model, canvas_answer, difference, prepare, (tf.TensorSpec(shape), POINT, POINT), answer)
+    return Kind(model, canvas_answer, difference, prepare, (tf.TensorSpec(shape), POINT, POINT), answer,
+                regions=regions)
 
 
 def with_joints(found, boxes):
@@ -126,6 +151,29 @@ def detections(found, height, width):
     return answer
 
 
+def _poses(model):
+    """Of one person, who fills most of the image: all of it is shown, in the middle of the canvas."""
+    size, joints = model.input_shape[1:3], model.output["keypoints"].shape[1]
+
+    def prepare(image):
+        """The canvas, its frame in the image, and the image's sides: height, width."""
+        sides = tf.shape(image)[-3:-1]
+        frame = persons.whole(sides, size)
+        return persons.seen(image, frame, size), frame, tf.cast(sides, tf.float32)
+
+    def answer(canvas, frame, sides):
+        found = model(canvas, training=False)["keypoints"]
+        x, y = tf.unstack(persons.in_image(found, frame, size) / sides[..., None, ::-1], axis=-1)
+        return {"keypoints": tf.stack([y, x], -1), "keypoint_scores": found[..., 2]}
+
+    def canvas_answer(canvas):
+        x, y, heat = tf.unstack(model(canvas, training=False)["keypoints"], axis=-1)
+        return {"keypoints": tf.stack([y / size[0], x / size[1]], -1), "keypoint_scores": heat}
+
+    return Kind(model, canvas_answer, _relative("keypoint_scores"), prepare,
+                (tf.TensorSpec(model.input_shape[1:]), tf.TensorSpec([3]), POINT), answer, joints)
+
+
 def _classifier(model):
     shape = model.input_shape[1:]
     logits = model.get_layer("predictions").activation is keras.activations.linear
@@ -140,6 +188,28 @@ def _classifier(model):
         return kind
     return kind._replace(prepare=lambda image: (images.central(image, shape),), prepared=(tf.TensorSpec(shape),),
                          prepared_answer=answer)
+
+
+def _segmenter(model):
+    shape, size = model.input_shape[1:], model.output_shape[1:3]
+    name = "logits" if model.get_layer("predictions").activation is keras.activations.linear else "probabilities"
+
+    def answer(canvas):
+        return told(model(canvas, training=False))
+
+    def whole(image):
+        return told(segmented.whole(lambda canvas: model(canvas, training=False), image, shape, size))
+
+    def told(values):
+        return {name: values, "labels": tf.argmax(values, -1, tf.int32)}
+
+    def encoded(image):
+        return {"label_maps": tf.io.encode_png(tf.cast(whole(image[None])["labels"][0, ..., None], tf.uint8))}
+
+    kind = Kind(model, answer, _relative(name), classes=model.output_shape[-1])
+    if shape[-1] not in (1, 3):
+        return kind
+    return kind._replace(prepare=lambda image: (segmented.canvas(image, shape)[0],), whole=whole, encoded=encoded)
 
 
 def _features(model):

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_cnns import wire
@@ -19,7 +20,9 @@ def saved_model(model, directory, labels=None):
       serving_default  image: float32 `[B, H, W, C]`, RGB or grey as the network takes it, 0 to 255, of any size,
         B images of one size.
       jpeg             jpeg: `[B]` strings, each an encoded JPEG or PNG of any size.
-    Both bring the images to the network's size themselves.
+    Both bring the images to the network's size themselves. A detector of proposals takes these in both, as well:
+      proposals        float32 `[B, R, 4]`, (x1, y1, x2, y2) in pixels of each image, R at most the network's number;
+                       rows of zeros are none.
 
     A detector is shown them whole (`data.images.letterbox`; SSD: `stretched`) and answers, under the names of
     TensorFlow's object-detection exports, all float32:
@@ -29,11 +32,21 @@ def saved_model(model, directory, labels=None):
       or detection_keypoints `[B, N, J, 2]`, (y, x) in 0...1 of the image, and detection_keypoint_scores `[B, N, J]`,
       logits.
 
+    A network of poses (`keras_cnns.detector(network)` of one) is shown the whole image, which one person shall fill, in
+    the middle of its canvas (`data.persons.whole`), and answers, float32:
+      keypoints `[B, J, 2]`, (y, x) in 0...1 of each original image; keypoint_scores `[B, J]`, heat, about 0 to 1.
+
     A classifier is shown the middle (`data.images.central`; an image of exactly the network's size goes in as it is)
     and answers, its auxiliary heads left away:
       probabilities `[B, K]`, float32, in the order of the classes ("logits" of a network without activation);
       classes `[B]`, int32, of each image the best, 0...K-1: one number, not K sorted ones, which could be taken
         for the names of the K probabilities beside them; and no strings, which TFLite has none of.
+
+    A segmenter sees images as `data.segmented.whole` has it, letterboxed, or in tiles where its answer is for the
+    middle of what it is shown, as U-Net's, and answers to serving_default, of the images' size:
+      probabilities `[B, H, W, K]`, float32, 0 the background; labels `[B, H, W]`, int32, of each pixel the best;
+    and to jpeg, each of its image's size:
+      label_maps `[B]`, strings, PNG files of the labels as grey levels.
 
     Any other network of one image and one output answers `features`, float32, to serving_default only, which then
     takes images of the network's own size; so does a classifier of neither 1 nor 3 channels.
@@ -43,7 +56,7 @@ def saved_model(model, directory, labels=None):
     Args:
       model: a classifier, headless or not; or the inference graph of a detector, as `keras_cnns.detector` returns it.
       directory: of the model, e.g. "saved_models/faster_rcnn_resnet18".
-      labels: class names in order: of a detector 1...K, of a classifier 0...K-1.
+      labels: class names in order: of a detector 1...K, of a classifier or segmenter 0...K-1.
 
     Returns:
       the path of the new version.
@@ -86,8 +99,8 @@ def _archive(kind):
             tf.TensorSpec([None, *kind.shape], tf.float32, name="image")])
         return archive
 
-    def from_pixels(image):
-        return kind.prepared_answer(*kind.prepare(image))
+    def from_pixels(image, *proposals):
+        return kind.whole(image) if kind.whole else kind.prepared_answer(*kind.prepare(image), *proposals)
 
     def decode(numbered):
         index, data = numbered
@@ -96,15 +109,18 @@ def _archive(kind):
                 known, ["Image", index, "of the batch is neither a JPEG nor a PNG."])]):
             image = tf.io.decode_image(data, channels=3, expand_animations=False)
         image.set_shape([None, None, 3])
-        return kind.prepare(image)
+        return kind.encoded(image) if kind.encoded else kind.prepare(image)
 
-    def from_encoded(jpeg):
-        return kind.prepared_answer(*tf.map_fn(
-            decode, (tf.range(tf.size(jpeg)), jpeg), fn_output_signature=kind.prepared))
+    def from_encoded(jpeg, *proposals):
+        numbered = tf.range(tf.size(jpeg)), jpeg
+        if kind.encoded:
+            return tf.map_fn(decode, numbered, fn_output_signature={"label_maps": tf.TensorSpec([], tf.string)})
+        return kind.prepared_answer(*tf.map_fn(decode, numbered, fn_output_signature=kind.prepared), *proposals)
 
-    archive.add_endpoint("serving_default", from_pixels, input_signature=[
-        tf.TensorSpec([None, None, None, kind.shape[-1]], tf.float32, name="image")])
-    archive.add_endpoint("jpeg", from_encoded, input_signature=[tf.TensorSpec([None], tf.string, name="jpeg")])
+    archive.add_endpoint("serving_default", from_pixels, input_signature=kind.specs(
+        None, tf.TensorSpec([None, None, None, kind.shape[-1]], tf.float32, name="image")))
+    archive.add_endpoint("jpeg", from_encoded, input_signature=kind.specs(
+        None, tf.TensorSpec([None], tf.string, name="jpeg")))
     return archive
 
 
@@ -121,4 +137,7 @@ def _write_warm_up(path, name, kind):
             request.model_spec.name = name
             request.model_spec.signature_name = signature
             request.inputs[key].CopyFrom(wire.to_tensor(value))
+            if kind.regions:
+                whole = np.float32([[[0, 0, kind.shape[1], kind.shape[0]]]])
+                request.inputs["proposals"].CopyFrom(wire.to_tensor(whole))
             writer.write(log.SerializeToString())

@@ -1,5 +1,6 @@
 """Export for TensorFlow Lite: one file of built-in ops, tried before it is handed over."""
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -10,16 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cnns.errors import InputError
-from keras_cnns.export import answers
+from keras_cnns.export import answers, int8
 
-BYTES = {None: 4, "float16": 2, "dynamic": 1}  # a weight
-TOLERANCE = {None: 1e-3, "float16": 0.1, "dynamic": 0.3}  # of the difference of answers to the trial image
+BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}  # a weight
+TOLERANCE = {None: 1e-3, "float16": 0.1, "dynamic": 0.3, "int8": 0.5}  # of the difference of answers to the trial image
+REPRESENTATIVE = 100  # images, of which the ranges of numbers are measured, are enough
 
 
-def tflite(model, path, quantization=None):
+def tflite(model, path, quantization=None, representative=None):
     """Writes a network as `.tflite`, with TFLite's built-in ops only.
 
-    Signature serving_default: image, float32 `[1, H, W, C]`, RGB or grey, 0 to 255, of the network's size; answers as
+    Signature serving_default: image, float32 `[1, H, W, C]`, RGB or grey, 0 to 255, of the network's size, and of a
+    detector of proposals these, float32 `[1, R, 4]` in its pixels, rows of zeros filling them up; answers as
     `saved_model` names them, boxes in 0...1 of that input. The phone prepares its picture: for a detector it scales it
     into the top left corner of the input, proportions kept, as `data.images.letterbox` does (for an SSD to all of it,
     `stretched`); for a classifier it cuts and scales as `data.images.central`.
@@ -27,19 +30,29 @@ def tflite(model, path, quantization=None):
     Args:
       model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image.
       path: of the file, which appears complete or not at all.
-      quantization: None (float32), "float16" (weights halved), or "dynamic" (weights in 8 bits).
+      quantization: None (float32), "float16" (weights halved), "dynamic" (weights in 8 bits), or "int8": all numbers
+        in 8 bits but those of ops that have no such form; of a detector only convolutions, fully connected layers and
+        pooling, since 256 steps are too few for boxes. What goes in and comes out stays as it is.
+      representative: of "int8", images such as the network will see: arrays `[H, W, C]` of any size, RGB or grey, 0 to
+        255, batches of them, or samples with one as "image", such as a `tf.data.Dataset` of a reader. The first 100
+        are looked at.
 
     Returns:
       the path.
 
     Raises:
-      InputError: no such network, an unknown quantization, or the path cannot be written.
-      RuntimeError: the file does not give what the model gives; nothing is written.
+      InputError: no such network, an unknown quantization, images missing or of another shape, or the path cannot be
+        written.
+      RuntimeError: the conversion failed, or the file does not give what the model gives; nothing is written.
     """
     kind = answers.kind_of(model)
     if quantization not in BYTES:
         raise InputError(f"quantization={quantization!r}: choose from {', '.join(map(repr, BYTES))}.")
+    if (quantization == "int8") != (representative is not None):
+        raise InputError(f"quantization={quantization!r} with representative={representative!r:.40}: \"int8\" takes "
+                         "images such as the network will see, the others none.")
     interpreter_of = _interpreter()
+    canvases = _canvases(kind, representative) if representative is not None else None
     path = pathlib.Path(path)
     aside = path.with_name(f".{path.name}.writing")
     try:
@@ -48,13 +61,14 @@ def tflite(model, path, quantization=None):
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name a file in a folder that can.") from None
     try:
-        converted = _convert(kind, quantization)
+        converted = _convert(kind, quantization, canvases)
         least = 0.9 * BYTES[quantization] * kind.network.count_params()
         if len(converted) < least:
             raise RuntimeError(f"the TFLite file has lost weights of {model.name}: {len(converted)} bytes, "
                                f"at least {least:.0f} were expected; it was not written.")
         aside.write_bytes(converted)
-        _try(kind, interpreter_of(str(aside)), TOLERANCE[quantization])
+        trial = _blocks(kind.shape) if canvases is None else canvases[0]
+        _try(kind, interpreter_of(str(aside)), TOLERANCE[quantization], trial[None])
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -70,15 +84,34 @@ def _interpreter():
     return Interpreter
 
 
-def _convert(kind, quantization):
+def _canvases(kind, representative):
+    """`[N, *kind.shape]` of images of any size."""
+    images = []
+    for item in itertools.islice(representative, REPRESENTATIVE):
+        image = np.array(item["image"] if isinstance(item, dict) else item)
+        for one in image if image.ndim == 4 else [image]:
+            if one.ndim != 3 or one.shape[2] not in (1, 3, kind.shape[2]):
+                raise InputError(f"representative: {one.shape}; give images [height, width, channels].")
+            if one.shape != kind.shape and kind.prepare is None:
+                raise InputError(f"representative: {one.shape}; give images of the network's size, {kind.shape}.")
+            images.append(one if one.shape == kind.shape else kind.prepare(tf.constant(one))[0])
+    if not images:
+        raise InputError("representative: not one image; give some such as the network will see.")
+    return np.stack(images[:REPRESENTATIVE]).astype("float32")
+
+
+def _convert(kind, quantization, canvases):
     archive = keras.export.ExportArchive()
     archive.track(kind.network)
-    archive.add_endpoint("serving_default", kind.answer, input_signature=[
-        tf.TensorSpec([1, *kind.shape], tf.float32, name="image")])
-    folder = tempfile.mkdtemp()
+    archive.add_endpoint("serving_default", kind.answer, input_signature=kind.specs(
+        1, tf.TensorSpec([1, *kind.shape], tf.float32, name="image")))
+    folder = pathlib.Path(tempfile.mkdtemp())
     try:
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        archive.write_out(str(folder / "saved"), verbose=False)
+        if quantization == "int8":
+            boxes = isinstance(kind.network.output, dict) and "boxes" in kind.network.output
+            return int8.converted(folder, canvases, convolutions_only=boxes)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantization:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -89,14 +122,24 @@ def _convert(kind, quantization):
         shutil.rmtree(folder)
 
 
-def _try(kind, interpreter, tolerance):
-    """Runs the file and the model on one image; converters have been known to lose the weights silently."""
-    height, width, channels = kind.shape
+def _blocks(shape):
+    """Coarse coloured noise."""
+    height, width, channels = shape
     tile = -(-min(height, width) // 8)
-    noise = np.random.default_rng(0).uniform(0, 255, (1, -(-height // tile), -(-width // tile), channels))
-    image = noise.astype("float32").repeat(tile, 1).repeat(tile, 2)[:, :height, :width]
-    want = {name: value.numpy() for name, value in kind.answer(image).items()}
-    got = interpreter.get_signature_runner("serving_default")(image=image)
+    noise = np.random.default_rng(0).uniform(0, 255, (-(-height // tile), -(-width // tile), channels))
+    return noise.astype("float32").repeat(tile, 0).repeat(tile, 1)[:height, :width]
+
+
+def _try(kind, interpreter, tolerance, image):
+    """Runs the file and the model on one image; converters have been known to lose the weights silently."""
+    given = {"image": image}
+    if kind.regions:  # the whole, each quarter, and rows of zeros
+        x, y = kind.shape[1] / 2, kind.shape[0] / 2
+        some = [[0, 0, 2 * x, 2 * y], [0, 0, x, y], [x, 0, 2 * x, y], [0, y, x, 2 * y], [x, y, 2 * x, 2 * y]]
+        given["proposals"] = np.zeros((1, kind.regions, 4), "float32")
+        given["proposals"][0, :len(some)] = some[:kind.regions]
+    want = {name: value.numpy() for name, value in kind.answer(*given.values()).items()}
+    got = interpreter.get_signature_runner("serving_default")(**given)
     difference = kind.difference(want, got)
     if not difference <= tolerance:
         raise RuntimeError(f"the TFLite file differs from {kind.network.name} by {difference:.3g} in what it answers "

@@ -155,27 +155,35 @@ class SampleRoIs(_Sampling):
     """Regions and targets for the second stage: a quarter objects. Fast R-CNN, section 2.3.
 
     Ground truth joins the proposals, as in the authors' code, so that the head has objects from the first step.
-    Background is every overlap below 0.5, as in their code for joint training; the paper starts at 0.1.
+
+    Args:
+      size: regions an image; None: all, in their order. background: the least overlap with an object that a region of
+        background has. All below 0.5 are, as in the authors' code for joint training; in the paper those from 0.1 on.
     """
 
-    def __init__(self, size=128, variances=(0.1, 0.1, 0.2, 0.2), **kwargs):
-        super().__init__(dict(size=size, variances=variances), **kwargs)
-        self.size, self.variances = size, variances
+    def __init__(self, size=128, variances=(0.1, 0.1, 0.2, 0.2), background=0.0, **kwargs):
+        super().__init__(dict(size=size, variances=variances, background=background), **kwargs)
+        self.size, self.variances, self.background = size, variances, background
 
     def call(self, proposals, boxes, labels):
         """`[B, R, 4], [B, G, 4], [B, G] -> rois [B, size, 4], targets [B, size, 5], matched [B, size]`.
 
-        `matched` is the number of each region's ground truth. Rows are filled up, where an image ran out, with
-        one-pixel regions of label -1.
+        Of all R + G regions where size is None. `matched` is the number of each region's ground truth. Rows are filled
+        up, where an image ran out, with one-pixel regions of label -1.
         """
         labels = ops.cast(labels, "int32")
         regions = ops.concatenate([proposals, ops.where((labels > 0)[..., None], boxes, 0.0)], axis=1)
         matched, label = target_ops.match_index(regions, boxes, labels, 0.5, 0.5)
-        label = ops.where(box_ops.area(regions) > 0, label, -1)
-        index, real = target_ops.sample(label, self.size, 0.25, self.seed_generator)
-        label = ops.where(real, gather.rows(label, index), -1)
-        rois = ops.where(real[..., None], gather.rows(regions, index), ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
-        matched = gather.rows(matched, index)
+        if self.background:
+            far = target_ops.match_index(regions, boxes, labels, 0.5, self.background)[1] == 0
+            label = ops.where(far, -1, label)
+        real = box_ops.area(regions) > 0
+        label = ops.where(real, label, -1)
+        if self.size is not None:
+            index, real = target_ops.sample(label, self.size, 0.25, self.seed_generator)
+            regions, matched, label = (gather.rows(t, index) for t in (regions, matched, label))
+            label = ops.where(real, label, -1)
+        rois = ops.where(real[..., None], regions, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
         targets = target_ops.rows(gather.rows(boxes, matched), label, rois, self.variances)
         return ops.stop_gradient(rois), ops.stop_gradient(targets), matched
 
@@ -235,3 +243,36 @@ class DecodeDefaultBoxes(_Float32):
         boxes = ops.reshape(gather.rows(boxes, ops.reshape(index, (-1, classes * n))), (-1, classes, n, 4))
         return nms_ops.class_nms(ops.transpose(boxes, (0, 2, 1, 3)), ops.transpose(scores, (0, 2, 1)),
                                  self.max_detections, self.iou_threshold, self.score_threshold)
+
+
+@register
+class DecodeGrid(_Float32):
+    """A grid of cells' answers to final boxes, by NMS within each class. YOLO, arXiv:1506.02640, sections 2 and 2.3.
+
+    Args:
+      boxes: of a cell. image_size: `(height, width)`, pixels. The others as of `DecodeDetections`.
+    """
+
+    def __init__(self, boxes, image_size, score_threshold=0.001, iou_threshold=0.5, max_detections=100, **kwargs):
+        super().__init__(dict(boxes=boxes, image_size=image_size, score_threshold=score_threshold,
+                              iou_threshold=iou_threshold, max_detections=max_detections), **kwargs)
+        self.boxes, self.image_size = boxes, image_size
+        self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
+        self.max_detections = max_detections
+
+    def call(self, grid):
+        """`[B, S, S', 5N + K]`, of each cell N times (x, y, root of w, root of h, confidence) and K class scores, `->`
+        dict of boxes, scores, labels, count.
+        """
+        (rows, columns, numbers), n = grid.shape[1:], self.boxes
+        height, width = self.image_size
+        corners = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1)  # of the cells
+        corners = np.repeat(corners.reshape(-1, 1, 2), n, 1).reshape(-1, 2).astype("float32")
+        found = ops.reshape(grid[..., :5 * n], (-1, rows * columns * n, 5))
+        center = (found[..., :2] + corners) * np.array([width / columns, height / rows], "float32")
+        half = found[..., 2:4] ** 2 * np.array([width / 2, height / 2], "float32")
+        boxes = box_ops.clip(ops.concatenate([center - half, center + half], -1), height, width)
+        classes = ops.repeat(ops.reshape(grid[..., 5 * n:], (-1, rows * columns, numbers - 5 * n)), n, 1)
+        scores = ops.clip(found[..., 4:] * classes, 0.0, 1.0)
+        boxes = ops.repeat(boxes[:, :, None], numbers - 5 * n, 2)
+        return nms_ops.class_nms(boxes, scores, self.max_detections, self.iou_threshold, self.score_threshold)

@@ -3,11 +3,14 @@
     RoIPool    Fast R-CNN, section 2.1 (Girshick, ICCV 2015, arXiv:1504.08083)
     RoIAlign   Mask R-CNN, section 3 (He et al., ICCV 2017, arXiv:1703.06870), over one map or a feature
                pyramid (Lin et al., CVPR 2017, arXiv:1612.03144, eq. 1)
+    PSRoIPool  R-FCN, section 3 (Dai et al., NIPS 2016, arXiv:1605.06409)
+    RoIWarp    R-CNN, appendix A (Girshick et al., CVPR 2014, arXiv:1311.2524), regions of the image itself
     SpatialPyramidPool   SPP-net, section 2.2 (He et al., ECCV 2014, arXiv:1406.4729), the whole map being the region
+    RoIPyramidPool       the same of regions, section 4.1
 
-Regions are `[x1, y1, x2, y2]` in pixels of the network input. RoIPool and RoIAlign are made of gathers of whole
-rows, so that every backend runs them and TFLite has all their ops built in; the size of their features need not be
-known before.
+Regions are `[x1, y1, x2, y2]` in pixels of the network input. The first three are made of
+gathers of whole rows, so that every backend runs them and TFLite has all their ops built in; the size of their features
+need not be known before.
 """
 
 import itertools
@@ -63,8 +66,7 @@ class RoIPool(layers.Layer):
 
     def call(self, features, rois):
         height, width = ops.shape(features)[1:3]
-        cells = ops.cast(ops.floor(ops.cast(rois, "float32") / self.stride + 0.5), "int32")
-        left, top, right, bottom = ops.unstack(cells, axis=-1)
+        left, top, right, bottom = ops.unstack(self._cells(ops.cast(rois, "float32"), height, width), axis=-1)
         bins = (*_bins(top, bottom, self.size, height), *_bins(left, right, self.size, width))
         # Most windows are for boxes larger than the map: they are only made if there is one.
         usual, all_levels = zip(*(self._levels(side) for side in features.shape[1:3]))
@@ -73,6 +75,10 @@ class RoIPool(layers.Layer):
         y0, y1, x0, x1 = bins
         fits = (ops.max(y1 - y0) <= 2**usual[0]) & (ops.max(x1 - x0) <= 2**usual[1])
         return ops.cond(fits, lambda: self._pool(features, bins, usual), lambda: self._pool(features, bins, all_levels))
+
+    def _cells(self, rois, height, width):
+        """The first and last cells of regions, `[B, R, 4] -> [B, R, 4]`, int32."""
+        return ops.cast(ops.floor(rois / self.stride + 0.5), "int32")
 
     def _levels(self, side):
         """How many windows bins need, 1, 2, 4 ... cells: of boxes as large as the map, and of any."""
@@ -190,6 +196,126 @@ class RoIAlign(layers.Layer):
 
 
 @register
+class PSRoIPool(layers.Layer):
+    """Average pooling of each region in which every bin has maps of its own. R-FCN, section 3, eq. 1.
+
+    `features [B, H, W, size * size * D], rois [B, R, 4] -> [B, R, size, size, D]`. Of number d of bin (i, j), row i and
+    column j, the map is `(d * size + i) * size + j`. Corners are rounded to whole cells and the cells split into bins
+    by integer arithmetic. A bin outside the map is 0.
+
+    As torchvision's ps_roi_pool, whose regions end before the map's last row and column; the authors' code counts
+    these. Beside a margin of a row and a column below and right, which is then what is left out, all cells count.
+
+    A bin's sum is four gathers from a table of sums from the map's corner on. Far from it these are large, so numbers
+    are parted: into whole multiples of a unit, of which the sums are exact, and what is left, of which they are small.
+
+    Args:
+      size: bins to a side, 7 in the paper. stride: pixels of the network input to a feature cell.
+    """
+
+    def __init__(self, size, stride, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.size, self.stride = size, stride
+
+    def call(self, features, rois):
+        (height, width), n = ops.shape(features)[1:3], self.size**2
+        depth = features.shape[-1] // n
+        cells = ops.cast(ops.floor(ops.cast(rois, "float32") / self.stride + 0.5), "int32")
+        left, top, right, bottom = ops.unstack(cells, axis=-1)
+        y0, y1 = _bins(top, bottom - 1, self.size, height - 1)
+        x0, x1 = _bins(left, right - 1, self.size, width - 1)
+
+        maps = ops.reshape(ops.cast(features, "float32"), (-1, height, width, depth, n))
+        maps = ops.transpose(maps, (0, 4, 1, 2, 3))
+        unit = ops.max(ops.abs(maps), (1, 2, 3, 4), keepdims=True) * ops.cast(height * width, "float32") / 2**23
+        unit = ops.stop_gradient(ops.maximum(unit, 1e-30))
+        whole = ops.stop_gradient(ops.round(maps / unit))
+        sums = ops.cumsum(ops.cumsum(ops.concatenate([whole, maps - whole * unit], -1), 2), 3)
+        table = ops.reshape(ops.pad(sums, ((0, 0), (0, 0), (1, 0), (1, 0), (0, 0))), (-1, 2 * depth))
+
+        number = ops.arange(ops.shape(features)[0], dtype="int32")[:, None] * n + ops.arange(n, dtype="int32")
+        number = ops.reshape(number, (-1, 1, self.size, self.size))
+
+        def to(y, x):
+            cell = (number * (height + 1) + y[..., :, None]) * (width + 1) + x[..., None, :]
+            return ops.take(table, cell, axis=0)
+
+        total = to(y1, x1) - to(y0, x1) - to(y1, x0) + to(y0, x0)
+        total = total[..., :depth] * unit + total[..., depth:]
+        area = ((y1 - y0)[..., :, None] * (x1 - x0)[..., None, :])[..., None]
+        mean = total / ops.cast(ops.maximum(area, 1), "float32")
+        return ops.cast(ops.where(area > 0, mean, 0.0), features.dtype)
+
+    def compute_output_shape(self, features_shape, rois_shape):
+        return (*rois_shape[:2], self.size, self.size, features_shape[-1] // self.size**2)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "stride": self.stride}
+
+
+@register
+class RoIWarp(layers.Layer):
+    """Each region of the image itself, with what is around it, stretched to one size. R-CNN, appendix A, form (d).
+
+    `image [B, H, W, C], rois [B, R, 4] -> [B, R, size, size, C]`, float32. The window shows the region with `context`
+    pixels of the result on every side; its edges are rounded to whole pixels of the image. What of it lies in the
+    image is resized, bilinear, to its share of the result; the rest is `value`. A region of no size, such as padding,
+    gives what is around its corner.
+
+    Args:
+      size: pixels to a side of the result, 227 for AlexNet. context: 16 in the paper. value: of each channel, the mean
+        that the network subtracts.
+    """
+
+    def __init__(self, size, context=16, value=(123.675, 116.28, 103.53), **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.size, self.context, self.value = size, context, tuple(value)
+
+    def call(self, image, rois):
+        image, rois = ops.cast(image, "float32"), ops.cast(rois, "float32")
+        height, width, channels = *ops.shape(image)[1:3], image.shape[-1]
+        # A row a pixel, with those right, below, and both; at the border they count with weight 0.
+        right = ops.concatenate([image[:, :, 1:], image[:, :, -1:]], 2)
+        table = ops.concatenate([image, right], -1)
+        table = ops.concatenate([table, ops.concatenate([table[:, 1:], table[:, -1:]], 1)], -1)
+        table = ops.reshape(table, (-1, 4 * channels))
+        y, dy, in_y = self._axis(rois[..., 1], rois[..., 3], height)
+        x, dx, in_x = self._axis(rois[..., 0], rois[..., 2], width)
+        first = ops.arange(ops.shape(image)[0], dtype="int32")[:, None, None] * height
+        near = ops.take(table, (first + y)[..., :, None] * width + x[..., None, :], axis=0)
+        dy, dx = dy[..., :, None, None], dx[..., None, :, None]
+        upper, lower = near[..., :2 * channels], near[..., 2 * channels:]
+        row = upper + dy * (lower - upper)
+        pixels = row[..., :channels] + dx * (row[..., channels:] - row[..., :channels])
+        inside = (in_y[..., :, None] & in_x[..., None, :])[..., None]
+        return ops.where(inside, pixels, ops.convert_to_tensor(self.value, "float32"))
+
+    def _axis(self, low, high, side):
+        """Of each pixel of the result, `[B, R, size]`: a pixel of the image, the share of the next, whether inside."""
+        n, last = float(self.size), ops.cast(side, "float32")
+        middle, half = (low + high) / 2, (high - low) / 2 * (n / (n - 2 * self.context))
+        low, high = ops.floor(middle - half + 0.5), ops.floor(middle + half + 0.5)
+        scale = n / ops.maximum(high - low, 1.0)
+        start = ops.clip(low, 0.0, last - 1.0)
+        end = ops.maximum(ops.minimum(high, last), start + 1.0)
+        first = ops.clip(ops.round((start - low) * scale), 0.0, n - 1.0)
+        behind = ops.maximum(ops.minimum(ops.round((end - low) * scale), n), first + 1.0)
+        step = (end - start) / (behind - first)
+        place = ops.arange(self.size, dtype="float32")
+        source = (place - first[..., None] + 0.5) * step[..., None] + start[..., None] - 0.5
+        source = ops.clip(source, start[..., None], end[..., None] - 1.0)
+        whole = ops.floor(source)
+        inside = (place >= first[..., None]) & (place < behind[..., None])
+        return ops.cast(whole, "int32"), source - whole, inside
+
+    def compute_output_shape(self, image_shape, rois_shape):
+        return (*rois_shape[:2], self.size, self.size, image_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "context": self.context, "value": self.value}
+
+
+@register
 class SpatialPyramidPool(layers.Layer):
     """Max pooling of a map of any size to a fixed length. SPP-net, section 2.2.
 
@@ -222,3 +348,48 @@ class SpatialPyramidPool(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "bins": self.bins}
+
+
+@register
+class RoIPyramidPool(RoIPool):
+    """Max pooling of each region to a spatial pyramid. SPP-net, section 4.1 and appendix A.
+
+    `features [B, H, W, C], rois [B, R, 4] -> [B, R, C * sum(n * n)]`, in the order of `SpatialPyramidPool`, to which it
+    is equal for a region whose cells are the whole map. A region has the cells whose centres are inside, on the map,
+    and at least the one in its middle.
+
+    Since the bins of 3, 2 and 1 to a side are unions of those of 6, overlapping cells included, only these are pooled.
+
+    Args:
+      bins: to a side, a number a level. stride: pixels of the network input to a cell. center: the pixel in the middle
+        of what the first cell sees, 0 with the padding that the paper assumes.
+    """
+
+    def __init__(self, bins=(6, 3, 2, 1), stride=16, center=0.0, **kwargs):
+        super().__init__(math.lcm(*bins), stride, **kwargs)
+        self.bins, self.center = tuple(bins), center
+
+    def call(self, features, rois):
+        finest, channels = super().call(features, rois), features.shape[-1]
+        levels = []
+        for n in self.bins:
+            parts = ops.reshape(finest, (-1, n, self.size // n, n, self.size // n, channels))
+            levels.append(ops.reshape(ops.max(parts, (2, 4)), (-1, ops.shape(rois)[1], n * n * channels)))
+        return ops.concatenate(levels, -1)
+
+    def _cells(self, rois, height, width):
+        place = (rois - self.center) / self.stride
+        first = ops.cast(ops.floor(place[..., :2]), "int32") + 1
+        last = ops.cast(ops.ceil(place[..., 2:]), "int32") - 1
+        middle = (first + last) // 2
+        thin = first > last
+        limits = ops.convert_to_tensor([width - 1, height - 1])
+        return ops.concatenate([ops.clip(ops.where(thin, middle, end), 0, limits) for end in (first, last)], -1)
+
+    def compute_output_shape(self, features_shape, rois_shape):
+        return (*rois_shape[:2], features_shape[-1] * sum(n * n for n in self.bins))
+
+    def get_config(self):
+        config = super().get_config()
+        del config["size"]
+        return {**config, "bins": self.bins, "center": self.center}

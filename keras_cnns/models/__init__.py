@@ -16,14 +16,17 @@ from keras_cnns.models import info
 from keras_cnns.models.classification import (
     alexnet, densenet, googlenet, inception_v2, inception_v3, inception_v4, lenet, mobilenet, nin, odenet, resnet,
     resnet_v2, resnext, sppnet, stochastic_depth, vgg, zfnet)
-from keras_cnns.models.detection import faster_rcnn, mask_rcnn, ssd
-from keras_cnns.models.segmentation import fcn
+from keras_cnns.models.detection import fast_rcnn, faster_rcnn, localizer, mask_rcnn, rcnn, rfcn, ssd, yolo
+from keras_cnns.models.detection import sppnet as sppnet_detector
+from keras_cnns.models.keypoints import hourglass
+from keras_cnns.models.segmentation import deconvnet, enet, fcn, multiscale, recurrent, unet
 
 # Each module holds TASK, PAPER, YEAR, VARIANTS (a dict keyed by model name), PUBLISHED (accuracies and their sources by
 # name) and build(name, ...).
 MODULES = (
     lenet, alexnet, zfnet, nin, vgg, googlenet, inception_v2, inception_v3, inception_v4, resnet, resnet_v2, resnext,
-    densenet, mobilenet, stochastic_depth, sppnet, odenet, faster_rcnn, mask_rcnn, ssd, fcn)
+    densenet, mobilenet, stochastic_depth, sppnet, odenet, localizer, rcnn, sppnet_detector, fast_rcnn, faster_rcnn,
+    rfcn, mask_rcnn, ssd, yolo, fcn, deconvnet, unet, enet, multiscale, recurrent, hourglass)
 MODELS = {name: module for module in MODULES for name in module.VARIANTS}
 
 
@@ -52,7 +55,8 @@ def model_info(name):
         network = module.build(name)
         trainable, everything = info.parameters(network)
         served = module.detector(network) if hasattr(module, "detector") else network
-        return served.input_shape[1:], everything, trainable, *info.cost(served)
+        image = served.input["image"] if isinstance(served.input, dict) else served.input
+        return image.shape[1:], everything, trainable, *info.cost(served)
 
     return info.ModelInfo(name, module.TASK, module.PAPER, module.YEAR, *info.weightless(counted),
                           module.PUBLISHED.get(name))

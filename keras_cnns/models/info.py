@@ -64,7 +64,8 @@ def cost(network, input_shape=None):
 
     def walk(part, inputs):
         fresh = keras.tree.map_structure(  # of one image, so that a head of single regions is known to see them all
-            lambda tensor: keras.Input(batch_shape=(tensor.shape[0] or 1, *tensor.shape[1:])), inputs)
+            lambda tensor: keras.Input(batch_shape=(tensor.shape[0] or 1, *tensor.shape[1:]), name=tensor.name),
+            inputs)
         keras.models.clone_model(part, input_tensors=fresh, clone_function=lambda layer: layer, call_function=call)
 
     def call(layer, *arguments, **keywords):
@@ -81,8 +82,8 @@ def cost(network, input_shape=None):
     return tuple(total)
 
 
-def _size(tensor):
-    return math.prod(n or 1 for n in tensor.shape)
+def _size(tensors):
+    return sum(math.prod(n or 1 for n in tensor.shape) for tensor in keras.tree.flatten(tensors))
 
 
 def _multiply_adds(layer, arguments, outputs):

@@ -25,7 +25,8 @@ def compiled(network, optimizer, recipe, samples):
 
 
 def elements(network, samples, recipe, seed, first_step):
-    """What `fit` is given: image, boxes, labels, and masks or keypoints; of a single-shot detector, image and targets.
+    """What `fit` is given: image, boxes, labels, and masks, keypoints or proposals where the network takes them; of a
+    single-shot detector, image and targets.
 
     Raises:
       InputError: samples without what the network learns from.
@@ -37,19 +38,32 @@ def elements(network, samples, recipe, seed, first_step):
         if without := [sample.name for sample in samples if getattr(sample, field) is None]:
             raise InputError(f"{without[0]}: has no {field}, which {network.name} learns from; name data that have "
                              "them, or a detector of boxes.")
-    samples = _with(samples, inputs)
+    samples = _with(samples, inputs, network.name)
     crop = inputs["masks"].shape[-1] if "masks" in inputs else None
     pairs = coco.KEYPOINT_PAIRS if "keypoints" in inputs else ()
     colour = getattr(augment, recipe.colour) if recipe.colour else None
     found = batches.training(samples, inputs["image"].shape[1:3], recipe.batch, recipe.epochs, seed, first_step,
-                             getattr(views, recipe.view), colour, pairs=pairs, keep=recipe.keep, crop=crop)
+                             getattr(views, recipe.view), colour, pairs=pairs, keep=recipe.keep, crop=crop,
+                             regions=_regions(inputs))
     return batches.with_targets(found, module.target_encoder(network), network.output) if single_shot else found
 
 
-def _with(samples, fields):
-    """The samples without what is not among the fields, so that it is not read."""
-    absent = dict.fromkeys({"masks", "keypoints", "segmentation"} - set(fields))
+def _with(samples, fields, name):
+    """The samples without what is not among the fields, so that it is not read.
+
+    Raises:
+      InputError: samples without proposals that the fields ask for.
+    """
+    if "proposals" in fields and (without := [sample.name for sample in samples if sample.proposals is None]):
+        raise InputError(f"{without[0]}: has no proposals, which {name} looks at; make them with "
+                         "data.proposals.with_proposals (--proposals METHOD).")
+    absent = dict.fromkeys({"masks", "keypoints", "segmentation", "proposals"} - set(fields))
     return [sample._replace(**absent) for sample in samples]
+
+
+def _regions(inputs):
+    """How many proposals a graph's inputs take, None if any number or none at all."""
+    return inputs["proposals"].shape[1] if "proposals" in inputs else None
 
 
 def evaluation(network, samples, batch):
@@ -74,6 +88,7 @@ def detect(detector, samples, batch=8, progress=True, sides=(800, 1333)):
     """A detector's answers for each sample, in pixels of its own image; what lies in the margin beside it is dropped.
 
     Args:
+      samples: with proposals, where the detector takes them.
       batch: images at a time, letterboxed to the detector's size, or stretched (SSD). sides: where it has none, each
         image is shown alone, its shorter side so many pixels and its longer at most so many.
 
@@ -83,16 +98,17 @@ def detect(detector, samples, batch=8, progress=True, sides=(800, 1333)):
       decodes them), or keypoints `[N, J, 3]`: x, y, and a logit.
     """
     found = []
-    size, plain = detector.input_shape[1:3], _with(samples, ())
+    inputs = detector.input if isinstance(detector.input, dict) else {"image": detector.input}
+    size, plain, regions = inputs["image"].shape[1:3], _with(samples, inputs, detector.name), _regions(inputs)
     if None in size:
-        elements = batches.resized(plain, *sides)
+        elements = batches.resized(plain, *sides, regions)
     else:
         fit = images.stretched if models.stretched(detector) else images.letterbox
-        elements = batches.canvases(plain, size, batch, fit)
-    for image, scale, side in rich.progress.track(
+        elements = batches.canvases(plain, size, batch, fit, regions)
+    for shown, scale, side in rich.progress.track(
             elements, "Detecting", total=int(elements.cardinality()), transient=True, disable=not progress,
             console=rich.console.Console(stderr=True)):
-        answer = detector.predict_on_batch(image)
+        answer = detector.predict_on_batch(shown)
         scale, side = np.array(scale), np.array(side)
         for i, n in enumerate(answer["count"]):
             whole = answer["boxes"][i, :n] / np.tile(scale[i], 2)

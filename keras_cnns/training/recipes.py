@@ -31,13 +31,20 @@ class Recipe(NamedTuple):
     keep: str = "visible"  # which objects a view keeps: as of `views.render`
     smoothing: float = 0.0  # of labels
     aux: float = 0.0       # weight of an auxiliary classifier's loss
+    power: float | None = None  # the rate falls to 0 as (1 - step / steps) ** power, in place of the cosine
+    change: str | None = None  # of `data.augment`: of an element on its canvas
+    border: tuple = ()     # (w0, sigma) of `data.segmented.border_weights`
+    balance: float | None = None  # c of `training.segment.class_weights`
 
 
 OPTIMIZERS = {
     "sgd": lambda rate, **options: keras.optimizers.SGD(rate, momentum=0.9, **options),
     "nesterov": lambda rate, **options: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **options),
+    "sgd_099": lambda rate, **options: keras.optimizers.SGD(rate, momentum=0.99, **options),
     # arXiv:1512.00567, section 8; the momentum is that of its authors' code.
     "rmsprop": lambda rate, **options: keras.optimizers.RMSprop(rate, rho=0.9, momentum=0.9, epsilon=1.0, **options),
+    # arXiv:1603.06937, section 3.1: Torch's defaults.
+    "rmsprop_torch": lambda rate, **options: keras.optimizers.RMSprop(rate, rho=0.99, epsilon=1e-16, **options),
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
 }
@@ -55,22 +62,49 @@ FASTER_RCNN = Recipe("sgd", 1e-3, 5e-4, 2, 28, drops=(20,), coupled=True)
 # classifier's.
 FASTER_RCNN_C4 = Recipe("sgd", 1e-3, 1e-4, 8, 31, drops=(23,), coupled=True)
 
+# arXiv:1506.02640, section 2.2, VOC07+12, from ImageNet weights of the first 20 convolutions: the rate rises to 0.01 in
+# "the first epochs", three here, of 258 steps, then 75 epochs at 0.01, 30 at 0.001, 30 at 0.0001.
+YOLO = Recipe("sgd", 1e-2, 5e-4, 64, 135, 774, (75, 105), coupled=True, view="yolo", colour="exposure_and_saturation")
+
+# arXiv:1504.08083, section 2.3: 30,000 steps of 2 of VOC07's 5,011 images, 10,000 more at a tenth of the rate.
+FAST_RCNN = FASTER_RCNN._replace(epochs=16, drops=(12,))
+# arXiv:1605.06409, section 3: 20,000 steps of 8 of VOC07+12's 16,551 images, 10,000 more at a tenth of the rate.
+RFCN = FASTER_RCNN._replace(batch=8, epochs=15, drops=(10,))
+
+# arXiv:1311.2524, section 2.3, and the authors' files: 70,000 steps of 128 regions for VOC07's 5,011 images, of which an
+# epoch here has one each, a tenth of the rate every 20,000. arXiv:1406.4729, section 4.1: 250,000 and 50,000.
+RCNN = Recipe("sgd", 1e-3, 5e-4, 128, 14, drops=(4, 8, 12), coupled=True)
+SPPNET_DETECTOR = Recipe("sgd", 1e-4, 5e-4, 128, 60, drops=(50,), coupled=True)
+
 DETECTION = {
     # This package's own, from random weights.
-    "faster_rcnn_resnet18": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),
-    "faster_rcnn": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),
+    **dict.fromkeys(("faster_rcnn_resnet18", "faster_rcnn", "fast_rcnn_resnet18", "rfcn_resnet18", "rfcn"),
+                    Recipe("adamw", 1e-3, 1e-2, 4, 24, 40)),
+    **dict.fromkeys(("localizer_resnet18", "localizer"), Recipe("adamw", 1e-3, 1e-2, 16, 60, 100, view="jittered")),
+    # This package's own, from random weights.
+    **dict.fromkeys(("rcnn_resnet20", "sppnet_detector_resnet20"), Recipe("adamw", 1e-3, 1e-2, 128, 3, 40)),
+    **dict.fromkeys(("rcnn_alexnet", "rcnn_vgg16"), RCNN),
+    **dict.fromkeys(("sppnet_detector_zf5", "sppnet_detector_vgg16"), SPPNET_DETECTOR),
+    "fast_rcnn_vgg16": FAST_RCNN,
+    **dict.fromkeys(("rfcn_resnet50", "rfcn_resnet101"), RFCN),
     "faster_rcnn_vgg16": FASTER_RCNN,
     **{f"faster_rcnn_{resnet}_c4": FASTER_RCNN_C4 for resnet in ("resnet18", "resnet50", "resnet101")},
     # The reference script of the release: 2 images on each of 8 devices, 26 epochs of COCO from ImageNet weights.
     "faster_rcnn_resnet50_fpn": Recipe("sgd", 0.02, 1e-4, 16, 26, 1000, (16, 22)),
     "mask_rcnn_resnet18": Recipe("adamw", 1e-3, 1e-2, 4, 24, 40),
+    # arXiv:1703.06870, section 3.1: 160,000 steps of 16 of COCO's 115,000 images, a drop at 120,000.
+    "mask_rcnn_resnet50_c4": Recipe("sgd", 0.02, 1e-4, 16, 22, drops=(16.5,), coupled=True),
     "mask_rcnn_resnet50_fpn": Recipe("sgd", 0.02, 1e-4, 16, 26, 1000, (16, 22)),
     "keypoint_rcnn_resnet50_fpn": Recipe("sgd", 0.02, 1e-4, 16, 46, 1000, (36, 43)),
     # This package's own, from random weights.
-    **dict.fromkeys(("ssd300_mobilenet_v1", "ssd300_inception_v2", "ssd300_resnet18"),
+    **dict.fromkeys(("ssd", "ssd300_mobilenet_v1", "ssd300_inception_v2", "ssd300_resnet18"),
                     SSD_VOC._replace(optimizer="adamw", weight_decay=1e-2, epochs=120, drops=(), warmup=100)),
     **dict.fromkeys(("ssd300_vgg16", "ssd512_vgg16"), SSD),
     **dict.fromkeys(("ssd300_vgg16_voc", "ssd512_vgg16_voc"), SSD_VOC),
+    **dict.fromkeys(("yolo_v1", "yolo_v1_tiny", "yolo_v1_bn", "yolo_v1_local"), YOLO),
+    # This package's own, from random weights.
+    "yolo_v1_resnet18": YOLO._replace(optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2, batch=8, epochs=60,
+                                      drops=(), warmup=100),
 }
 
 # This package's own: the paper's second-order steps of one image (section III.C, 20 passes) are none of Keras'.
@@ -164,7 +198,48 @@ CLASSIFICATION = {
     "odenet": ODENET,
 }
 
-RECIPES = DETECTION | CLASSIFICATION
+# arXiv:1411.4038, section 4.3: batches of 20, fixed rate, at least 175 epochs, from VGG-16; the finer ones from the
+# coarser one at a hundredth of its rate (section 4.2; 8s in the authors' files), by `fcn.begin_with`. Biases learn as
+# fast as kernels here, and images are mirrored.
+FCN = Recipe("sgd", 1e-4, 5e-4, 20, 175, decay=(1.0, 1), coupled=True)
+# torchvision's reference script: 4 images on each of 8 devices, 30 epochs of COCO, from ImageNet weights.
+FCN_RESNET = Recipe("sgd", 0.02, 1e-4, 32, 30, coupled=True, view="half_to_double", aux=0.5, power=0.9)
+# arXiv:1505.04366, section 5.1, and the authors' files, stage 1: 20,000 steps of 64 of 0.2 million objects that were
+# cut out, drops every 9,000. From VGG-16.
+DECONVNET = Recipe("sgd", 0.01, 5e-4, 64, 6, drops=(2.7, 5.4), coupled=True, view="stretched_crop")
+# arXiv:1505.04597, section 3: one tile, momentum 0.99, elastic deformation; rate and length, untold, are our own.
+UNET = Recipe("sgd_099", 1e-3, 0.0, 1, 300, view="tile", change="elastic", border=(10.0, 5.0))
+# arXiv:1606.02147, section 5.1; length and drops are those of the authors' code, which trains the encoder first.
+ENET = Recipe("adam", 5e-4, 2e-4, 10, 300, drops=(100, 200), coupled=True, balance=1.02)
+
+SEGMENTATION = {
+    "fcn32s": FCN,
+    "fcn16s": FCN._replace(learning_rate=1e-6),
+    "fcn8s": FCN._replace(learning_rate=1e-8),
+    **dict.fromkeys(("fcn_resnet50", "fcn_resnet50_aux"), FCN_RESNET),
+    "deconvnet": DECONVNET,
+    "unet": UNET,
+    # This package's own, from random weights.
+    "unet_same": Recipe("adam", 1e-3, 0.0, 4, 100, 40, change="elastic"),
+    "fcn": Recipe("adam", 1e-3, 0.0, 4, 100, 40),
+    "enet": ENET,
+    # This package's own: the papers tell neither rate nor length.
+    **dict.fromkeys(("multiscale_convnet", "recurrent_cnn2", "recurrent_cnn3"), Recipe("adam", 1e-3, 1e-5, 4, 100)),
+    # arXiv:1306.2795, equation 9: the instances' losses are added up.
+    **dict.fromkeys(("recurrent_cnn2_aux", "recurrent_cnn3_aux"), Recipe("adam", 1e-3, 1e-5, 4, 100, aux=1.0)),
+}
+
+# arXiv:1603.06937, section 3.1: one drop by 5 when the accuracy stays, which is at three quarters here. Batch and length,
+# untold, are those of the authors' code.
+HOURGLASS = Recipe("rmsprop_torch", 2.5e-4, 0.0, 6, 200, drops=(150,), factor=0.2)
+
+KEYPOINTS = {
+    **dict.fromkeys(("hourglass1", "hourglass2", "hourglass8"), HOURGLASS),
+    # This package's own, from random weights.
+    "hourglass2_64": Recipe("adam", 2e-3, 0.0, 16, 40, 40),
+}
+
+RECIPES = DETECTION | CLASSIFICATION | SEGMENTATION | KEYPOINTS
 
 
 def recipe(name):
@@ -194,6 +269,9 @@ def optimizer(recipe, steps_per_epoch):
     if recipe.drops:
         rate = schedules.Drops(recipe.learning_rate, [round(epoch * steps_per_epoch) for epoch in recipe.drops], warmup,
                                recipe.factor, recipe.warmup_rate)
+    elif recipe.power:
+        rate = keras.optimizers.schedules.PolynomialDecay(
+            recipe.learning_rate, max(steps, 1), 0.0, recipe.power)
     elif recipe.decay:
         factor, epochs = recipe.decay
         rate = keras.optimizers.schedules.ExponentialDecay(

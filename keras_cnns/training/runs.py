@@ -18,11 +18,12 @@ import keras
 from keras_cnns import models
 from keras_cnns.data import batches
 from keras_cnns.errors import InputError
-from keras_cnns.training import callbacks, classify, detect, distribute, recipes, segment
+from keras_cnns.training import callbacks, classify, detect, distribute, keypoints, recipes, segment
 from keras_cnns.weights import create_model
 
 
-TASKS = {"classification": classify, "detection": detect, "segmentation": segment}  # who says what is compiled, fed and evaluated
+TASKS = {  # who says what is compiled, fed and evaluated
+    "classification": classify, "detection": detect, "keypoints": keypoints, "segmentation": segment}
 
 
 def train(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None, validation=(),

@@ -79,11 +79,12 @@ def many(function, count, calls=2):
     lambda seed: augment.photometric(PHOTO, seed),
     lambda seed: augment.jitter_colour(PHOTO, seed),
     lambda seed: augment.colour_pca(PHOTO, seed),
+    lambda seed: augment.exposure_and_saturation(PHOTO, seed),
     lambda seed: augment.elastic({"image": PHOTO}, seed)["image"],
     lambda seed: augment.mosaic([scene(40, 60, i) for i in range(4)], (48, 64), seed)["image"],
     lambda seed: augment.mixup(tf.stack([PHOTO, 255 - PHOTO, PHOTO / 2]), tf.eye(3), seed)[1],
     lambda seed: augment.cutmix(tf.stack([PHOTO, 255 - PHOTO, PHOTO / 2]), tf.eye(3), seed)[1],
-], ids=["photometric", "jitter_colour", "colour_pca", "elastic", "mosaic", "mixup", "cutmix"])
+], ids=["photometric", "jitter_colour", "colour_pca", "yolo", "elastic", "mosaic", "mixup", "cutmix"])
 def test_a_seed_decides_alone_on_any_number_of_threads(function):
     one, eight = many(function, 12, 1), many(function, 12, 8)
     for a, b in zip(one, eight, strict=True):
@@ -92,7 +93,8 @@ def test_a_seed_decides_alone_on_any_number_of_threads(function):
     np.testing.assert_allclose(function([7, 3]), one[3], atol=1e-3)  # outside a pipeline too, but for the order of sums
 
 
-@pytest.mark.parametrize("function", [augment.photometric, augment.jitter_colour, augment.colour_pca])
+@pytest.mark.parametrize("function", [augment.photometric, augment.jitter_colour, augment.colour_pca,
+                                      augment.exposure_and_saturation])
 def test_colours_stay_in_range(function):
     for changed in many(lambda seed: function(PHOTO, seed), 50):
         assert changed.shape == PHOTO.shape and changed.dtype == np.float32
@@ -114,6 +116,16 @@ def test_each_of_ssds_distortions_comes_every_second_time_and_within_its_range()
     assert abs((abs(brightness_only) < 32.01).mean() - 0.66) < 0.1
     assert saturation.min() < 1 / 3 * 0.5 and saturation.max() > 1 / 3 * 1.5
     assert abs((abs(saturation - 1 / 3) < 1e-4).mean() - 0.25) < 0.05  # neither saturation nor brightness
+
+
+def test_yolos_exposure_and_saturation_are_times_or_divided_by_up_to_one_and_a_half():
+    image = tf.constant([[[80.0, 120.0, 100.0]]])  # hue 150 degrees, saturation 1/3
+    hue, saturation, value = np.moveaxis(np.array(many(
+        lambda seed: tf.image.rgb_to_hsv(augment.exposure_and_saturation(image, seed) / 255)[0, 0], 1000)), -1, 0)
+    np.testing.assert_allclose(hue, 150 / 360, atol=1e-3)
+    for factors in (saturation * 3, value * 255 / 120):
+        assert 1 / 1.5 - 1e-3 <= factors.min() < 0.68 and 1.48 < factors.max() <= 1.501
+        assert abs((factors < 1).mean() - 0.5) < 0.06
 
 
 def test_photometric_is_the_authors_steps_one_after_another():

@@ -186,3 +186,46 @@ def test_rows_of_padding_and_objects_out_of_sight_have_empty_crops():
     batch, = gone
     assert batch["masks"].shape == (2, 4, 24, 24)
     assert not batch["masks"].numpy()[batch["labels"].numpy() == 0].any()
+
+
+def with_proposals(samples, *counts):
+    """Samples with so many proposals each: their first object's box, over and over."""
+    return [s._replace(proposals=np.tile(s.boxes[:1], (n, 1))) for s, n in zip(samples, counts, strict=True)]
+
+
+def test_proposals_go_where_the_boxes_go_and_are_padded(samples):
+    few = with_proposals(samples[:3], 2, 5, 0)
+    for regions, rows in ((None, 5), (8, 8)):
+        for batch in seen(batches.training(few, (96, 128), 3, 2, 0, regions=regions)):
+            assert batch["proposals"].shape == (3, rows, 4)
+            counts = (batch["proposals"].any(-1)).sum(-1)
+            assert sorted(counts) == [0, 2, 5]
+            for i, n in enumerate(counts):
+                assert (batch["proposals"][i, :n] == batch["boxes"][i, 0]).all()
+
+
+def test_a_proposal_beside_the_view_is_a_row_of_padding(samples):
+    far = samples[0]._replace(proposals=np.array([[0, 0, 10, 10], [200, 200, 220, 220]], "float32"))
+
+    def corner(size, canvas, boxes, seed):
+        return tf.constant([100.0, 100.0, 210.0, 210.0]), False
+
+    batch = seen(batches.training([far], (55, 55), 1, 1, 0, view=corner))[0]
+    np.testing.assert_allclose(batch["proposals"], [[[0, 0, 0, 0], [50, 50, 55, 55]]], atol=1e-4)
+
+
+def test_canvases_show_proposals_in_their_pixels(samples):
+    few = with_proposals(samples[:3], 2, 3, 1)
+    for elements in (batches.canvases(few, (48, 64), 3, regions=4), batches.resized(few, 80, 120, regions=4)):
+        for shown, scale, _ in elements:
+            assert shown["proposals"].shape[1:] == (4, 4)
+    shown, scale, _ = next(iter(batches.canvases(few, (48, 64), 3)))
+    np.testing.assert_allclose(shown["proposals"][1, 2], few[1].boxes[0] * np.tile(scale[1], 2), rtol=1e-5)
+
+
+def test_more_proposals_than_there_is_room_for_and_none_among_some_are_refused(samples):
+    few = with_proposals(samples[:3], 2, 5, 1)
+    with pytest.raises(InputError, match="has 5 proposals, more than the 4"):
+        batches.training(few, (48, 64), 3, 1, 0, regions=4)
+    with pytest.raises(InputError, match="has no proposals, which others have"):
+        batches.training([few[0], samples[1]], (48, 64), 2, 1, 0)

@@ -187,11 +187,20 @@ def read_synthetic(root, objects):
     return found._replace(class_names=NAMES)
 
 
+def read_figures(root, objects):
+    assert len(named.read("figures").samples) == named.SYNTHETIC
+    found = named.read("figures:2")
+    assert found.samples[0].keypoints.shape == (1, 16, 3) and found.class_names == list(mpii.CLASSES)
+    assert found.samples[0].source not in {sample.source for sample in named.read("figures:2", "val").samples}
+    return found._replace(class_names=NAMES)
+
+
 READS = {
     "voc:PATH[:YEAR]": read_voc, "voc-segmentation:PATH[:YEAR]": read_voc_segmentation, "coco:PATH[:SPLIT]": read_coco,
     "coco-keypoints:PATH[:SPLIT]": read_coco_keypoints, "coco-panoptic:PATH[:SPLIT]": read_coco_panoptic,
     "records:PATH": read_records, "folder:PATH": read_folder, "small:PATH": read_small, "isbi:PATH": read_isbi,
-    "camvid:PATH": read_camvid, "mpii:PATH": read_mpii, "tfds:NAME": read_tfds, "synthetic[:N]": read_synthetic}
+    "camvid:PATH": read_camvid, "mpii:PATH": read_mpii, "tfds:NAME": read_tfds, "synthetic[:N]": read_synthetic,
+    "figures[:N]": read_figures}
 
 
 @pytest.mark.parametrize("form", named.FORMS)
@@ -201,6 +210,23 @@ def test_every_form_of_name_is_read(form, tmp_path, objects, monkeypatch):
     assert isinstance(found, named.Data) and found.class_names == NAMES
     assert found.samples and all(isinstance(sample, Sample) for sample in found.samples)
     assert data_samples.check(found.samples, progress=False) == (found.samples, [])
+
+
+def test_persons_are_read_one_a_sample_with_the_names_of_their_joints(tmp_path, objects):
+    read_mpii(tmp_path, objects)
+    found, names, skipped = named.keypoints(f"mpii:{tmp_path / 'mpii'}", progress=False)
+    assert len(found) == 1 and names == list(mpii.KEYPOINTS) and not skipped
+    joints = ("nose", "left_eye", "right_eye")
+    coco.write(with_joints(objects), tmp_path / "set", NAMES, joints=(joints, ((0, 1),)))
+    for name in (f"coco:{tmp_path / 'set'}", f"coco-keypoints:{tmp_path / 'set'}:train2017"):
+        found, names, _ = named.keypoints(name, progress=False)
+        assert [s.image_id for s in found] == ["a", "a"] and names == list(joints)  # b's object is ignored
+    found, names, _ = named.keypoints("figures:3", "val", progress=False)
+    assert len(found) == 3 and names == list(mpii.KEYPOINTS)
+    refused(lambda: named.keypoints("figures:3", class_names=joints), "the network knows others: nose, left_eye")
+    refused(lambda: named.keypoints("synthetic:3"), "not one labelled joint in 3 images", "figures")
+    named.write(with_joints(objects), f"records:{tmp_path / 'shards'}", NAMES, "train")
+    refused(lambda: named.keypoints(f"records:{tmp_path / 'shards'}"), "does not tell what its joints are called")
 
 
 # Names that are none.

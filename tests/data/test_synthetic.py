@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_cnns.data import images, samples, synthetic, voc
+from keras_cnns.data import images, mpii, samples, synthetic, voc
 from keras_cnns.errors import InputError
 
 
@@ -97,3 +97,27 @@ def test_a_mask_is_where_the_object_is():
     around = (slice(max(y1 - 4, 0), y2 + 4), slice(max(x1 - 4, 0), x2 + 4))
     inside, outside = (image[around][mask[around] == value].mean(0) for value in (1, 0))
     assert np.abs(inside - outside).max() > 30
+
+
+def test_figures_are_drawn_where_their_joints_are():
+    """A figure stands out from the ground, so a joint's colour is not that beside its box."""
+    for sample in synthetic.figures(12):
+        image, joints = samples.pixels(sample).astype(float), sample.keypoints[0]
+        assert joints.shape == (16, 3) and set(joints[:, 2]) <= {0, 2} and joints[:, 2].sum() > 20
+        x1, y1, x2, y2 = sample.boxes[0]
+        seen = joints[joints[:, 2] > 0]
+        assert ((seen[:, :2] >= (x1 - 1, y1 - 1)) & (seen[:, :2] <= (x2 + 1, y2 + 1))).all()
+        by_name = dict(zip(mpii.KEYPOINTS, joints))
+        hips = [by_name[f"{side}_hip"] for side in ("right", "left")]
+        if all(hip[2] for hip in hips):  # they face us, and lean by 20 degrees at most
+            assert hips[0][0] < hips[1][0]
+        pelvis, ground = by_name["pelvis"], image[[0, -1]].mean((0, 1))
+        if pelvis[2]:
+            assert np.abs(image[int(pelvis[1]), int(pelvis[0])] - ground).max() > 20
+
+
+def test_a_figure_of_a_seed_is_always_the_same():
+    first, again = synthetic.figures(3), synthetic.figures(1, first=2)
+    assert first[2].source == again[0].source and len({sample.source for sample in first}) == 3
+    np.testing.assert_array_equal(first[2].keypoints, again[0].keypoints)
+    assert first[0].source != synthetic.figures(1, seed=1)[0].source

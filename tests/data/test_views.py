@@ -466,6 +466,13 @@ def test_a_padded_crop_is_moved_by_whole_pixels_of_the_canvas():
     assert (larger[:, 0] % 3 == 0).all() and (larger[:, 1] % 2 == 0).all()
 
 
+def test_yolos_edges_move_alone_by_up_to_a_fifth_of_the_side():
+    found = windows(lambda seed: views.yolo(tf.constant([100.0, 200.0]), (64, 64), None, seed)[0], 400)
+    moves = (np.array(found) - (0, 0, 200, 100)) / (200, 100, 200, 100)
+    assert np.abs(moves).max() <= 0.2 + 1e-6 and (np.abs(moves).max(0) > 0.19).all()
+    assert np.abs(np.corrcoef(moves.T) - np.eye(4)).max() < 0.2
+
+
 def test_every_second_crop_is_mirrored_and_digits_are_not():
     for view in CLASSIFIERS:
         mirrored = windows(lambda seed: tf.cast(view(tf.constant([300.0, 400.0]), (224, 224), None, seed)[1], tf.int32))

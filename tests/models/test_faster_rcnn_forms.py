@@ -165,6 +165,13 @@ def test_strides_are_read_from_the_graph(backbone, features, strides):
     np.testing.assert_allclose(widths, np.array(strides) * 8 * 2**0.5, rtol=0.05)
 
 
+@pytest.mark.parametrize("backbone", ["vgg16", "resnet101", "resnext50_32x4d", "inception_v2", "inception_v3",
+                                      "inception_resnet_v2", "mobilenet_v1_025", "densenet121"])
+def test_where_no_layer_is_named_it_is_the_papers_of_stride_16(backbone):
+    pool = weightless("faster_rcnn", (256, 256, 3), backbone=backbone).get_layer("roi_pool")
+    assert pool.stride == 16
+
+
 def test_levels_of_a_pyramid_are_named_by_their_strides():
     network = weightless("faster_rcnn", (None, None, 3), backbone="mobilenet_v1_025",
                          features=("conv5_pw_relu", "conv11_pw_relu"))
@@ -188,7 +195,8 @@ def test_images_of_any_size_are_taken(name):
     (dict(backbone="resnet18", features=("conv4_x", "conv3_x")), "32x64, 64x128 cells"),
     (dict(backbone="resnet18", features=("conv2_x", "conv4_x")), "twice the next"),
     (dict(backbone="inception_v3", features=("mixed_5d", "mixed_6e")), "twice the next"),
-    (dict(backbone="resnet18"), "takes both"), (dict(features=("conv4_x",)), "takes both")])
+    (dict(backbone="alexnet"), "name its layers.*known of vgg16"),
+    (dict(backbone="fcn8s"), "name its layers"), (dict(features=("conv4_x",)), "takes a backbone, and then")])
 def test_what_cannot_be_is_refused_in_one_line(options, says):
     with pytest.raises(InputError, match=says) as error:
         weightless("faster_rcnn", **options)

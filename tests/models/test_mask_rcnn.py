@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_cnns.models import create_model, detector, info
-from keras_cnns.models.detection import mask_rcnn
+from keras_cnns.models.detection import faster_rcnn, mask_rcnn
 
 SIDE = 96
 CROP = mask_rcnn.VARIANTS["mask_rcnn_resnet18"].crop
@@ -34,6 +34,32 @@ def losses_of(network, x):
     ("mask_rcnn_resnet50_fpn", 44_401_393, 44_507_633), ("keypoint_rcnn_resnet50_fpn", 59_137_258, 59_243_498)])
 def test_the_releases_have_their_parameters(name, trainable, everything):
     assert info.weightless(lambda: info.parameters(mask_rcnn.build(name))) == (trainable, everything)
+
+
+def test_the_c4_form_is_faster_rcnns_and_two_layers():
+    c4 = faster_rcnn.VARIANTS["faster_rcnn_resnet50_c4"]._replace(scales=(2, 4, 8, 16, 32))
+    plain = info.weightless(lambda: info.parameters(faster_rcnn.network(faster_rcnn.graph(c4, num_classes=80), "c4")))
+    ours = info.weightless(lambda: info.parameters(mask_rcnn.build("mask_rcnn_resnet50_c4")))
+    branch = 2 * 2 * 2048 * 256 + 256 + 256 * 81 + 81  # section 3, Fig. 4, left
+    assert ours == tuple(count + branch for count in plain)
+
+
+def test_the_c4_form_shares_its_last_stage(monkeypatch):
+    monkeypatch.setitem(mask_rcnn.VARIANTS, "small", mask_rcnn.Variant(
+        "faster_rcnn_resnet18_c4", (), 3, CROP, own=dict(rois=16, proposals=(50, 20), scales=(2, 4))))
+    keras.utils.set_random_seed(0)
+    network = mask_rcnn.build("small", (SIDE, SIDE, 3), 3)
+    assert network.get_layer("mask_head").input.shape[1:] == (7, 7, 512)
+    found = mask_rcnn.detector(network, score_threshold=0.01)(some_input()["image"])
+    assert found["masks"].shape == (2, 100, 14, 14) and np.array(found["count"]).min() > 0
+    # The masks are those of the final boxes, one by one.
+    boxes = np.array(found["boxes"])[:, :1]
+    maps = keras.tree.flatten(network.get_layer("backbone")(some_input()["image"]))
+    features = mask_rcnn.conv5_x(network.get_layer("roi_pool"), network.get_layer("roi_head"), maps, boxes)
+    logits = np.array(network.get_layer("mask_head")(features[0]))[0]
+    want = 1 / (1 + np.exp(-logits[..., int(found["labels"][0, 0])]))
+    np.testing.assert_allclose(found["masks"][0, 0], want, atol=1e-4)
+    assert np.isfinite(list(losses_of(network, some_input()).values())).all()
 
 
 def test_objects_come_first_and_have_their_masks(network):

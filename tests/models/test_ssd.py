@@ -278,6 +278,56 @@ def test_other_backbones_have_maps_of_strides_16_32_and_four_halvings(name):
     assert count == len(default_box_ops.pyramid(maps, (300, 300))) == 19**2 * 4 + 6 * (100 + 25 + 9) + 4 * (4 + 1)
 
 
+@pytest.mark.parametrize("backbone, features, cells", [
+    ("vgg16", None, [16, 8, 4, 2, 1, 1]), ("resnet101", None, [8, 4, 2, 1, 1, 1]),
+    ("densenet121", None, [8, 4, 2, 1, 1, 1]),
+    ("inception_v3", None, [6, 2, 1, 1, 1, 1]), ("inception_resnet_v2", None, [6, 2, 1, 1, 1, 1]),
+    ("mobilenet_v1_025", ("conv5_pw_relu", "conv11_pw_relu", "conv13_pw_relu"), [16, 8, 4, 2, 1, 1]),
+    ("alexnet", "conv5_relu", [6, 3, 2, 1, 1, 1])])
+def test_on_any_classifier_there_are_six_maps(backbone, features, cells):
+    def made():
+        network = create_model("ssd", (128, 128, 3), 2, backbone=backbone, features=features)
+        return ssd.maps_of(network), network.output["cls"].shape[1], len(ssd.default_boxes(network))
+
+    maps, count, boxes = info.weightless(made)
+    assert [rows for (rows, _), _, _ in maps] == cells and count == boxes
+    assert [len(sides) for _, _, sides in maps] == [4, 6, 6, 6, 4, 4]
+
+
+def test_on_another_backbone_it_trains_saves_loads_and_detects(tmp_path):
+    keras.utils.set_random_seed(0)
+    network = create_model("ssd", SMALL, 3, backbone="mobilenet_v1_025")
+    network.compile("sgd", loss=ssd.losses())
+    rows = ssd.target_encoder(network)(np.float32([[10, 10, 60, 80]]), np.int32([2]))[None]
+    assert np.isfinite(network.train_on_batch(pixels(1, *SMALL), dict.fromkeys(network.output, rows))).all()
+    network.save(tmp_path / "n.keras")
+    again = keras.saving.load_model(tmp_path / "n.keras", compile=False)
+    np.testing.assert_array_equal(ssd.default_boxes(again), ssd.default_boxes(network))
+    want, got = (detector(n).predict(pixels(2, *SMALL), verbose=0) for n in (network, again))
+    for key in want:
+        np.testing.assert_allclose(got[key], want[key], atol=1e-4)
+
+
+def test_weights_of_another_number_of_classes_are_refused_in_one_line(tmp_path):
+    create_model("ssd", SMALL, 3, backbone="mobilenet_v1_025").save(tmp_path / "n.keras")
+    with pytest.raises(InputError, match="do not fit") as error:
+        create_model("ssd", SMALL, 4, weights=tmp_path / "n.keras", backbone="mobilenet_v1_025")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name, options, says", [
+    ("ssd300_vgg16", dict(backbone="resnet18"), "take neither"),
+    ("ssd", dict(features=("conv4_x",)), "then its layers"),
+    ("ssd", dict(backbone="resnet18", features=("conv5_x", "conv4_x")), "fine to coarse.*9, 36 cells"),
+    ("ssd", dict(backbone="resnet18", features=["conv4_x"] * 6), "at most five"),
+    ("ssd", dict(backbone="resnet18", features="conv4"), "no layer 'conv4'.*conv4_x"),
+    ("ssd", dict(backbone="nin"), "known of vgg16")])
+def test_backbones_that_do_not_work_are_refused(name, options, says):
+    with pytest.raises(InputError, match=says) as error:
+        info.weightless(lambda: create_model(name, (96, 96, 3), 2, **options))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("shape, says", [((300, None, 3), "fixed"), ((200, 300, 3), r"smallest.*\(268, 268, 3\)"),
                                          ((300, 300), "height, width, channels")])
 def test_shapes_that_do_not_work_are_refused(shape, says):

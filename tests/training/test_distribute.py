@@ -20,27 +20,31 @@ cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from keras_cnns.data import synthetic
 from keras_cnns.training import recipes, runs
-recipe = recipes.recipe("faster_rcnn_resnet18")._replace(optimizer="sgd", learning_rate=0.001, batch=4, epochs=4)
+folder, model, *devices = sys.argv[1:]
+recipe = recipes.recipe(model)._replace(optimizer="sgd", learning_rate=0.001, batch=4, epochs=4)
+samples = synthetic.samples(6, masks="mask" in model)
 network, history = runs.train(
-    "faster_rcnn_resnet18", synthetic.samples(4), synthetic.CLASSES, sys.argv[1], recipe, (64, 64, 3),
-    devices=sys.argv[2:], validation=synthetic.samples(2, first=4))
-np.savez(sys.argv[1] + "/weights.npz", *network.get_weights())
+    model, samples[:4], synthetic.CLASSES, folder, recipe, (64, 64, 3), devices=devices, validation=samples[4:])
+np.savez(folder + "/weights.npz", *network.get_weights())
 """
 
 
-def run(folder, *devices):
+def run(program, folder, *arguments):
     """Losses of each step, one step an epoch, and the weights after the last."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(folder), *devices],
+    done = subprocess.run([sys.executable, "-c", program, str(folder), *arguments],
                           capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     history = json.loads((folder / "history.json").read_text())
     return [[step[key] for key in sorted(step)] for step in history], list(np.load(folder / "weights.npz").values())
 
 
-def test_two_replicas_give_the_losses_and_weights_of_one(tmp_path):
-    losses_of_one, weights_of_one = run(tmp_path / "one", "CPU:0")
-    losses_of_two, weights_of_two = run(tmp_path / "two", "CPU:0", "CPU:1")
+@pytest.mark.parametrize("model", [
+    "faster_rcnn_resnet18", pytest.param("mask_rcnn_resnet18", marks=pytest.mark.slow),
+    pytest.param("rfcn_resnet18", marks=pytest.mark.slow)])  # whose hardest regions are chosen image by image
+def test_two_replicas_give_the_losses_and_weights_of_one(model, tmp_path):
+    losses_of_one, weights_of_one = run(PROGRAM, tmp_path / "one", model, "CPU:0")
+    losses_of_two, weights_of_two = run(PROGRAM, tmp_path / "two", model, "CPU:0", "CPU:1")
     assert len(losses_of_one) == 4  # the first at rate 0, then three that move the weights
     np.testing.assert_allclose(losses_of_two, losses_of_one, rtol=1e-4)
     for one, two in zip(weights_of_one, weights_of_two, strict=True):
@@ -75,15 +79,14 @@ samples = [Sample(str(i), tf.io.encode_png(np.random.default_rng(i).integers(0, 
 recipe = recipes.recipe("resnet20_cifar")._replace(
     learning_rate=0.01, weight_decay=0.5, batch=4, epochs=3, view="plain")
 network, history = runs.train("lenet5_dense", samples, ["a", "b"], sys.argv[1], recipe, devices=sys.argv[2:],
-                                         validation=samples)
+                              validation=samples)
 np.savez(sys.argv[1] + "/weights.npz", *network.get_weights())
 """
 
 
-def test_a_classifiers_decay_is_counted_once_on_two_replicas(tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "PROGRAM", CLASSIFIER)
-    losses_of_one, weights_of_one = run(tmp_path / "one", "CPU:0")
-    losses_of_two, weights_of_two = run(tmp_path / "two", "CPU:0", "CPU:1")
+def test_a_classifiers_decay_is_counted_once_on_two_replicas(tmp_path):
+    losses_of_one, weights_of_one = run(CLASSIFIER, tmp_path / "one", "CPU:0")
+    losses_of_two, weights_of_two = run(CLASSIFIER, tmp_path / "two", "CPU:0", "CPU:1")
     np.testing.assert_allclose(losses_of_two, losses_of_one, rtol=1e-4)
     for one, two in zip(weights_of_one, weights_of_two, strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)

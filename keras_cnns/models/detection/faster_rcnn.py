@@ -23,7 +23,6 @@ lie half a pixel further right and below, and are larger as if the region had a 
 of the network's input, theirs in the image's; and boxes that it drops still take up candidates for NMS.
 """
 
-import difflib
 import functools
 import re
 from typing import Callable, NamedTuple
@@ -31,14 +30,13 @@ from typing import Callable, NamedTuple
 import numpy as np
 from keras import Input, Model, initializers, layers, ops, tree
 
-from keras_cnns import models
 from keras_cnns.errors import InputError
 from keras_cnns.layers.detection import Anchors, AnchorTargets, DecodeDetections, PadToStride, Proposals, SampleRoIs
 from keras_cnns.layers.roi import RoIAlign, RoIPool
 from keras_cnns.losses import BoxLoss, ClassLoss, ObjectnessLoss
 from keras_cnns.models.classification import common, resnet, vgg
-from keras_cnns.models.detection import fpn
-from keras_cnns.models.detection.two_stage import TwoStageModel
+from keras_cnns.models.detection import backbones, fpn, two_stage
+from keras_cnns.models.detection.backbones import features
 from keras_cnns.ops import anchors as anchor_ops
 
 TASK, YEAR = "detection", 2015
@@ -92,6 +90,7 @@ class Variant(NamedTuple):
     rpn_width: int = 256   # channels of the RPN's 3x3 convolution
     rpn_scores: int = 1    # of an anchor; 2, as in the paper, are for object and for background
     pooled: int = 7        # bins to a side of a region
+    aligned: bool = False  # by RoIAlign, as always of a pyramid, or by RoIPool
     head: Callable = fully_connected  # what the second stage does with them
     beta: float = 1.0      # where its box loss bends: 1 in Fast R-CNN, 1/9 in torchvision's
     min_size: float = 1e-3  # of a proposal, pixels
@@ -143,30 +142,7 @@ def vgg16():
 
 def trunk(name):
     """A classifier of the zoo without its classes."""
-    if name == "vgg16":
-        return vgg16()
-    module = models.module_of(name)
-    if module.TASK != "classification":
-        raise InputError(f"backbone={name!r}: is for {module.TASK}; give a classifier, of which "
-                         "`keras-cnns models` names those there are.")
-    return module.build(name, input_shape=(None, None, 3), num_classes=None)
-
-
-INNER = (layers.Conv2D, layers.DepthwiseConv2D, layers.BatchNormalization, layers.Normalization, layers.ZeroPadding2D)
-
-
-def features(trunk, names, of):
-    """The maps that layers of a trunk make; InputError, with the layers that make any, if one does not."""
-    if not names:
-        raise InputError(f"features={names!r}: name a layer of {of} that makes a map, or several.")
-    made = {layer.name: layer.output for layer in trunk.layers[1:] if len(getattr(layer.output, "shape", ())) == 4}
-    for name in names:
-        if name not in made:
-            useful = [other for other in made if not isinstance(trunk.get_layer(other), INNER)]
-            useful.sort(key=lambda other: -difflib.SequenceMatcher(None, str(name), other).ratio())
-            raise InputError(f"features={names}: {of} has no layer {name!r} that makes a map. Beside convolutions and "
-                             f"batch norm, the nearest first, these do: {', '.join(useful)}.")
-    return [made[name] for name in names]
+    return vgg16() if name == "vgg16" else backbones.trunk(name)
 
 
 def strides_of(maps, image, names):
@@ -250,6 +226,16 @@ def rpn(head, maps):
     return layers.Concatenate(axis=1)(list(logits)), layers.Concatenate(axis=1)(list(offsets))
 
 
+def pooled_maps(maps):
+    """Those that regions are read from: of a pyramid all but the coarsest, which only proposes."""
+    return maps[:-1] or maps
+
+
+def pooled_regions(pool, maps, rois):
+    """`[B, R, 4] -> [B, R, h, w, C]`."""
+    return pool(maps[0] if isinstance(pool, RoIPool) else pooled_maps(maps), rois)
+
+
 class Graph(NamedTuple):
     """What a network is made of, and what a further branch takes up."""
 
@@ -258,52 +244,67 @@ class Graph(NamedTuple):
     strides: list      # pixels to a cell of each
     rois: object       # `[B, R, 4]`, sampled to learn from
     matched: object    # `[B, R]`, the number of each region's ground truth
+    pool: object       # of the regions
+    head: object
     predictions: dict
     targets: dict
 
 
-def graph(v, input_shape=None, num_classes=None, frozen_stages=0):
-    """All layers of a row's network; arguments as `build` takes them."""
+def entrances(v, input_shape, num_classes, frozen_stages):
+    """Image, boxes and labels of a row's network, and the number of classes; arguments as `build` takes them."""
     input_shape = v.input_shape if input_shape is None else tuple(input_shape)
     num_classes = v.num_classes if num_classes is None else num_classes
     if len(input_shape) != 3 or input_shape[2] != 3 or num_classes < 1 or frozen_stages not in range(6):
         raise InputError(f"input_shape={input_shape}, num_classes={num_classes}, frozen_stages={frozen_stages}: a "
                          "detector takes (height, width, 3), at least one class, and 0 to 5 frozen stages.")
-    image = Input(input_shape, name="image")
-    boxes = Input((None, 4), name="boxes")
-    labels = Input((None,), dtype="int32", name="labels")
+    return {"image": Input(input_shape, name="image"), "boxes": Input((None, 4), name="boxes"),
+            "labels": Input((None,), dtype="int32", name="labels")}, num_classes
 
-    trunk, strides = backbone(v, frozen_stages)
-    coarsest = strides[len(v.features) - 1]
+
+def maps_of(trunk, image, stride, padded):
+    """A backbone's maps of an image that is padded to whole cells, if it shall be, with the mean that is subtracted."""
     mean = np.ravel(trunk.get_layer("normalize").get_config()["mean"]).tolist()
-    padded = PadToStride(coarsest if v.padded else 1, mean, name="pad")(image)
-    maps = trunk(padded)
+    return trunk(PadToStride(stride if padded else 1, mean, name="pad")(image))
+
+
+def first_stage(v, inputs, maps, strides, coarsest):
+    """Regions of the maps `[B, R, 4]`, and what is predicted and to be predicted of the anchors, keyed like outputs."""
+    image, boxes, labels = inputs["image"], inputs["boxes"], inputs["labels"]
     references = [v.anchors(stride, v.scales) for stride in strides]
     anchors = Anchors(references, coarsest, name="anchors")(image, maps)
     rpn_logits, rpn_offsets = rpn(rpn_head(maps[0].shape[-1], len(references[0]), v.rpn_width, v.rpn_scores), maps)
     proposals = Proposals(top_n=v.proposals[0], pre_nms=v.candidates[0], min_size=v.min_size,
                           name="proposals")(rpn_logits, rpn_offsets, anchors, image)
+    targets = AnchorTargets(name="anchor_targets")(anchors, boxes, labels)
+    return proposals, {"rpn_cls": rpn_logits, "rpn_reg": rpn_offsets}, {"rpn_cls": targets, "rpn_reg": targets}
 
-    rpn_targets = AnchorTargets(name="anchor_targets")(anchors, boxes, labels)
-    rois, roi_targets, matched = SampleRoIs(v.rois, VARIANCES, name="sample_rois")(proposals, boxes, labels)
 
-    if len(maps) == 1:
-        pooled = RoIPool(v.pooled, coarsest, name="roi_pool")(maps[0], rois)
-    else:  # the coarsest map only proposes
-        pooled = RoIAlign(v.pooled, tuple(strides[:-1]), samples=2, aligned=False, name="roi_pool")(maps[:-1], rois)
+def graph(v, input_shape=None, num_classes=None, frozen_stages=0):
+    """All layers of a row's network; arguments as `build` takes them."""
+    inputs, num_classes = entrances(v, input_shape, num_classes, frozen_stages)
+    trunk, strides = backbone(v, frozen_stages)
+    coarsest = strides[len(v.features) - 1]
+    maps = maps_of(trunk, inputs["image"], coarsest, v.padded)
+    proposals, predictions, targets = first_stage(v, inputs, maps, strides, coarsest)
+    rois, roi_targets, matched = SampleRoIs(v.rois, VARIANCES, name="sample_rois")(
+        proposals, inputs["boxes"], inputs["labels"])
+
+    if v.aligned or len(maps) > 1:
+        pool = RoIAlign(v.pooled, tuple(strides[:len(v.features)]), samples=2, aligned=False, name="roi_pool")
+    else:
+        pool = RoIPool(v.pooled, coarsest, name="roi_pool")
+    pooled = pooled_regions(pool, maps, rois)
     head = frozen(roi_head(v, pooled.shape[2:], num_classes), v, frozen_stages)
     roi_logits, roi_offsets = over_regions(head, pooled)
 
-    return Graph({"image": image, "boxes": boxes, "labels": labels}, maps, strides, rois, matched,
-                 {"rpn_cls": rpn_logits, "rpn_reg": rpn_offsets, "roi_cls": roi_logits, "roi_reg": roi_offsets},
-                 {"rpn_cls": rpn_targets, "rpn_reg": rpn_targets, "roi_cls": roi_targets, "roi_reg": roi_targets})
+    return Graph(inputs, maps, strides, rois, matched, pool, head,
+                 {**predictions, "roi_cls": roi_logits, "roi_reg": roi_offsets},
+                 {**targets, "roi_cls": roi_targets, "roi_reg": roi_targets})
 
 
 def network(graph, name):
-    """The training network of a graph; its predictions are float32 under every dtype policy."""
-    predictions = {key: layers.Activation("linear", dtype="float32", name=key)(x)
-                   for key, x in graph.predictions.items()}
-    return TwoStageModel(graph.inputs, {"predictions": predictions, "targets": graph.targets}, name=name)
+    """The training network of a graph."""
+    return two_stage.network(graph.inputs, graph.predictions, graph.targets, name)
 
 
 def build(name="faster_rcnn_resnet18", input_shape=None, num_classes=None, frozen_stages=0, backbone=None,
@@ -321,14 +322,14 @@ def build(name="faster_rcnn_resnet18", input_shape=None, num_classes=None, froze
       frozen_stages: how many of conv1, conv2_x ... conv5_x do not learn. The papers' 2 want a backbone that has
         already learnt, as torchvision has it, which freezes none otherwise.
       backbone, features: of `faster_rcnn`: a classifier of the zoo, and the name or names, finest first, of its layers
-        that are maps; each of several has twice the cells of the next.
+        that are maps; each of several has twice the cells of the next. By default those of `backbones.DEFAULTS`.
     """
     v = VARIANTS[name]
-    if (backbone is None) != (features is None) or (backbone and name != "faster_rcnn"):
+    if (features is not None and not backbone) or (backbone and name != "faster_rcnn"):
         raise InputError(f"{name} with backbone={backbone!r}, features={features!r}: the model 'faster_rcnn' takes "
-                         "both; the others take neither.")
+                         "a backbone, and then its layers; the others take neither.")
     if backbone:
-        features = (features,) if isinstance(features, str) else tuple(features)
+        features = backbones.named(backbone, features, "two_stage")
         v = v._replace(backbone=backbone, features=features)
         if len(features) > 1:
             v = v._replace(scales=(8,), anchors=about_corner, rpn_width=256, candidates=(2000, 1000), min_size=1e-3)
@@ -347,9 +348,7 @@ def losses(name="faster_rcnn_resnet18"):
 
 def second_stage(network, maps, rois):
     """A network's answers for regions of its maps, `[B, R, 4] -> logits [B, R, K+1], offsets [B, R, K, 4]`."""
-    pool = network.get_layer("roi_pool")
-    pooled = pool(maps[0] if isinstance(pool, RoIPool) else maps[:-1], rois)
-    return over_regions(network.get_layer("roi_head"), pooled)
+    return over_regions(network.get_layer("roi_head"), pooled_regions(network.get_layer("roi_pool"), maps, rois))
 
 
 class Served(NamedTuple):
@@ -360,16 +359,20 @@ class Served(NamedTuple):
     detections: dict  # boxes, scores, labels, count
 
 
+def proposed(network, v, image, maps, proposals=None):
+    """The regions that a network proposes to a detector, `[B, R, 4]`, by default the row's number for testing."""
+    layer, top_n = network.get_layer, v.proposals[1] if proposals is None else proposals
+    config = {**layer("proposals").get_config(), "top_n": top_n, "pre_nms": max(v.candidates[1], top_n)}
+    return Proposals.from_config(config)(*rpn(layer("rpn_head"), maps), layer("anchors")(image, maps), image)
+
+
 def served(network, v, proposals=None, score_threshold=0.05, iou_threshold=None, max_detections=100):
     """The layers of a network of row `v` on the way from image to detections; arguments as `detector` takes them."""
     layer = network.get_layer
     image = Input(network.input["image"].shape[1:], name="image")
     maps = layer("backbone")(layer("pad")(image))
-    anchors = layer("anchors")(image, maps)
-    top_n = v.proposals[1] if proposals is None else proposals
+    rois = proposed(network, v, image, maps, proposals)
     iou_threshold = v.iou_threshold if iou_threshold is None else iou_threshold
-    config = {**layer("proposals").get_config(), "top_n": top_n, "pre_nms": max(v.candidates[1], top_n)}
-    rois = Proposals.from_config(config)(*rpn(layer("rpn_head"), maps), anchors, image)
     logits, offsets = second_stage(network, maps, rois)
     detections = DecodeDetections(score_threshold, iou_threshold, max_detections, VARIANCES, name="detections")(
         logits, offsets, rois, image)

@@ -14,7 +14,8 @@ Rows: `ssd300_vgg16` and `ssd512_vgg16` have the default boxes for COCO, of whic
 20.48; `ssd300_vgg16` is the release of torchvision, which cuts boxes to the image's sides, as the authors' code does
 not. The rows called voc have the boxes for VOC, from 30 pixels on, and 35.84. All are meant to be trained from VGG-16's
 ImageNet weights. The other backbones follow arXiv:1611.10012: two maps of theirs, of strides 16 and 32, and four extra
-ones; the default boxes are those for VOC.
+ones; the default boxes are those for VOC. `ssd` stands so on any classifier of the zoo, six maps in all, at most five
+of them the classifier's.
 
 Not as in the papers: the loss is divided by the number of positives of each image, not of the batch, so that it is the
 same on any number of devices. The extra layers have no batch norm on any backbone.
@@ -30,7 +31,8 @@ from keras_cnns.errors import InputError
 from keras_cnns.layers.detection import DecodeDefaultBoxes
 from keras_cnns.layers.normalization import L2Normalize
 from keras_cnns.losses import BoxLoss, HardNegativeClassLoss
-from keras_cnns.models.classification import common, inception_v2, mobilenet, resnet, vgg
+from keras_cnns.models.classification import common, vgg
+from keras_cnns.models.detection import backbones
 from keras_cnns.ops import default_boxes as default_box_ops
 from keras_cnns.ops.targets import IGNORED_IOA
 
@@ -51,7 +53,7 @@ class Extra(NamedTuple):
 
 class Variant(NamedTuple):
     side: int        # of the input, pixels
-    backbone: str    # a key of `BACKBONES`
+    backbone: str    # a classifier of the zoo
     features: tuple  # its layers that are maps, fine to coarse; the extra layers' follow
     extras: tuple
     scales: tuple    # of each map's boxes, shares of the image's sides; and one that the last map's second square needs
@@ -60,9 +62,10 @@ class Variant(NamedTuple):
     clip: bool = False   # no box is larger than the image
 
 
-def halving(first):
-    """Four maps, each half of the one before, of these depths as in arXiv:1611.10012."""
-    return tuple(Extra(f"conv{first + i}", depth // 2, depth) for i, depth in enumerate((512, 256, 256, 128)))
+def halving(first, maps=4, name="conv"):
+    """Maps, each half of the one before, four of these depths as in arXiv:1611.10012."""
+    return tuple(Extra(f"{name}{first + i}", depth // 2, depth)
+                 for i, depth in enumerate((512, 256, 256, 128, 128)[:maps]))
 
 
 VGG_300 = Variant(
@@ -89,6 +92,8 @@ VARIANTS = {
         backbone="inception_v2", features=("inception_4b", "inception_5b"), extras=halving(6)),
     "ssd300_resnet18": OTHER_300._replace(
         backbone="resnet18", features=("conv4_x", "conv5_x"), extras=halving(6)),
+    "ssd": OTHER_300._replace(
+        backbone="inception_v2", features=("inception_4b", "inception_5b"), extras=halving(1, name="extra")),
 }
 
 PUBLISHED = {
@@ -104,22 +109,40 @@ MATCHED_IOU = 0.5  # section 2.2
 SMALLEST_VGG = 268  # pixels a side, below which the last map is empty
 
 
-def build(name="ssd300_vgg16", input_shape=None, num_classes=None):
+def build(name="ssd300_vgg16", input_shape=None, num_classes=None, backbone=None, features=None):
     """The network: RGB pixels, 0 to 255, `[B, H, W, 3] ->` cls `[B, A, K+1]`, logits; reg `[B, A, 4]`, offsets.
 
     Args:
       name: a key of `VARIANTS`.
       input_shape: `(height, width, 3)`, fixed, by default the row's square; of VGG at least 268 pixels a side.
       num_classes: K, without background; by default VOC's 20.
+      backbone, features: of `ssd`: a classifier of the zoo, and the name or names, fine to coarse, of its layers that
+        are maps, one to five. By default those of `backbones.DEFAULTS`. VGG-16 is the one of this file.
     """
     v = VARIANTS[name]
+    if (features is not None and not backbone) or (backbone and name != "ssd"):
+        raise InputError(f"{name} with backbone={backbone!r}, features={features!r}: the model 'ssd' takes a backbone, "
+                         "and then its layers; the others take neither.")
+    if backbone:
+        features = backbones.named(backbone, features, "ssd")
+        if len(features) > 5:
+            raise InputError(f"features={features}: an SSD has six maps, of which at least one is its own; name at "
+                             "most five.")
+        v = v._replace(backbone=backbone, features=features, extras=halving(1, 6 - len(features), "extra"))
     num_classes = 20 if num_classes is None else num_classes
     shape = tuple(input_shape or (v.side, v.side, 3))
     if None in shape[:2]:
         raise InputError(f"input_shape={input_shape}: default boxes are constants of a size; give a fixed one, such as "
                          f"{(v.side, v.side, 3)}.")
-    trunk = BACKBONES[v.backbone](shape)
-    maps = [trunk.get_layer(feature).output for feature in v.features]
+    if v.backbone == "vgg16":
+        trunk = vgg16(shape, 1 if backbone else SMALLEST_VGG)
+    else:
+        trunk = backbones.trunk(v.backbone, shape)
+    maps = backbones.features(trunk, v.features, v.backbone)
+    cells = [x.shape[1] * x.shape[2] for x in maps]
+    if cells != sorted(cells, reverse=True):
+        raise InputError(f"features={v.features}: name them fine to coarse; of {shape[0]}x{shape[1]} pixels these have "
+                         f"{', '.join(map(str, cells))} cells.")
     for extra in v.extras:
         maps.append(extra_layers(maps[-1], extra))
     logits, offsets = [], []
@@ -139,9 +162,9 @@ def sources(v):
     return [*v.features, *(f"{extra.name}_2" for extra in v.extras)]
 
 
-def vgg16(input_shape):
+def vgg16(input_shape, smallest):
     """VGG-16 to fc7 (section 3): pool3 rounds up, pool5 keeps the size, fc6 is a convolution with holes."""
-    inputs, x = common.pixels(input_shape, (300, 300, 3), SMALLEST_VGG, MEAN, (1.0,) * 3)
+    inputs, x = common.pixels(input_shape, (300, 300, 3), smallest, MEAN, (1.0,) * 3)
     for i, (filters, depth) in enumerate(zip((64, 128, 256, 512, 512), vgg.VARIANTS["vgg16"].depths), 1):
         for j in range(1, depth + 1):
             x = vgg.conv_relu(x, filters, 3, False, f"conv{i}_{j}")
@@ -157,14 +180,6 @@ def vgg16(input_shape):
     return Model(inputs, [conv4_3, layers.Conv2D(1024, 1, activation="relu", name="fc7")(x)])
 
 
-BACKBONES = {  # of an input shape, a network with the layers of `Variant.features`
-    "vgg16": vgg16,
-    "mobilenet_v1": lambda shape: mobilenet.build("mobilenet_v1", shape, num_classes=None),
-    "inception_v2": lambda shape: inception_v2.build("inception_v2", shape, num_classes=None),
-    "resnet18": lambda shape: resnet.build("resnet18", shape, num_classes=None),
-}
-
-
 def extra_layers(x, extra):
     x = layers.Conv2D(extra.width, 1, activation="relu", name=f"{extra.name}_1")(x)
     if extra.padding:
@@ -175,9 +190,11 @@ def extra_layers(x, extra):
 def maps_of(network):
     """The rows `(cells, strides, sides)` of a network's maps, as `ops.default_boxes.pyramid` takes them."""
     v, image_size = VARIANTS[network.name], network.input_shape[1:3]
+    # A loaded network does not tell its backbone, but its heads, in the order in which they are joined.
+    heads = [layer for layer in network.layers if layer.name.endswith("_cls")]
     rows = []
-    for i, (source, ratios) in enumerate(zip(sources(v), v.ratios)):
-        cells = network.get_layer(f"{source}_cls").output.shape[1:3]
+    for i, (head, ratios) in enumerate(zip(heads, v.ratios)):
+        cells = head.output.shape[1:3]
         strides = [v.strides[i]] * 2 if i < len(v.strides) else [side / n for side, n in zip(image_size, cells)]
         sides = default_box_ops.sides(v.scales[i], v.scales[i + 1], ratios, v.clip)
         rows.append((list(cells), strides, sides.tolist()))

@@ -1,6 +1,7 @@
 """The one model class of the package: a network that computes its own targets."""
 
 import keras
+from keras import layers
 
 
 @keras.saving.register_keras_serializable("keras_cnns")
@@ -13,3 +14,9 @@ class TwoStageModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return super().compute_loss(x, y_pred["targets"], y_pred["predictions"], sample_weight, training)
+
+
+def network(inputs, predictions, targets, name):
+    """The training network of a graph; its predictions are float32 under every dtype policy."""
+    predictions = {key: layers.Activation("linear", dtype="float32", name=key)(x) for key, x in predictions.items()}
+    return TwoStageModel(inputs, {"predictions": predictions, "targets": targets}, name=name)

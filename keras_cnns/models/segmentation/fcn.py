@@ -13,17 +13,24 @@ stay as they are, in which the release differs from the CVPR paper, where only t
 of strides, two convolutions, and bilinear interpolation. `fcn_resnet50_aux` has a second classifier on conv4_x as
 output "aux1", of which torchvision's training takes half.
 
+`fcn` makes one of any classifier of the zoo: scores of the maps that its named layers make, finest first, each sum
+upsampled to the next finer map and the last to the image. Images are padded inside to whole cells of the coarsest map,
+so that there is nothing to crop between them, and no fully connected layers are kept.
+
 Class 0 is the background, as in VOC's label images.
 """
 
 import math
 from typing import NamedTuple
 
+import numpy as np
 from keras import Model, layers
 
 from keras_cnns.errors import InputError
 from keras_cnns.layers import Bilinear, CropToMatch, ResizeToMatch
+from keras_cnns.layers.detection import PadToStride
 from keras_cnns.models.classification import common, resnet, vgg
+from keras_cnns.models.detection import backbones, faster_rcnn
 
 TASK, YEAR = "segmentation", 2014
 PAPER = "Fully Convolutional Networks for Semantic Segmentation, arXiv:1411.4038"
@@ -44,12 +51,18 @@ class Dilated(NamedTuple):
     auxiliary: bool = False
 
 
+class OnBackbone(NamedTuple):
+    backbone: str    # a classifier of the zoo
+    features: tuple  # its layers that are scored, finest first, each of twice the cells of the next
+
+
 VARIANTS = {
     "fcn32s": Variant((), "upscore", 32, 19),
     "fcn16s": Variant((("upscore2", "pool4", 5),), "upscore16", 16, 27),
     "fcn8s":  Variant((("upscore2", "pool4", 5), ("upscore_pool4", "pool3", 9)), "upscore8", 8, 31),
     "fcn_resnet50":     Dilated(),
     "fcn_resnet50_aux": Dilated(auxiliary=True),
+    "fcn": OnBackbone("resnet18", ("conv3_x", "conv4_x", "conv5_x")),
 }
 
 PUBLISHED = {
@@ -62,23 +75,30 @@ PUBLISHED = {
 }
 
 
-def build(name="fcn8s", input_shape=None, num_classes=21, classifier_activation="softmax"):
+def build(name="fcn8s", input_shape=None, num_classes=21, classifier_activation="softmax", backbone=None,
+          features=None):
     """The network: RGB pixels, 0 to 255, `[B, H, W, 3] -> [B, H, W, num_classes]`, probabilities.
 
     Args:
       name: a key of `VARIANTS`.
-      input_shape: `(height, width, channels)`, by default (500, 500, 3), ResNet's (520, 520, 3); height and width
-        may be None.
+      input_shape: `(height, width, channels)`, by default (500, 500, 3), ResNet's (520, 520, 3), of `fcn`
+        (320, 320, 3); height and width may be None.
       num_classes: with the background; None leaves the network headless, its output being that of fc7,
-        `[B, H/32, W/32, 4096]` and a border, or "conv5_x", `[B, H/8, W/8, 2048]`.
+        `[B, H/32, W/32, 4096]` and a border, or "conv5_x", `[B, H/8, W/8, 2048]`, or the coarsest map.
       classifier_activation: "softmax", "sigmoid", or None for logits.
+      backbone, features: of `fcn`: a classifier of the zoo, and the name or names, finest first, of its layers that are
+        maps; each of several has twice the cells of the next.
 
     Returns:
       a `keras.Model`; that of `fcn_resnet50_aux` answers a dict of "predictions" and "aux1".
     """
     variant = VARIANTS[name]
-    build_it = dilated_resnet if isinstance(variant, Dilated) else fully_convolutional_vgg
-    inputs, outputs = build_it(variant, input_shape, num_classes, classifier_activation)
+    if (backbone is None) != (features is None) or (backbone and name != "fcn"):
+        raise InputError(f"{name} with backbone={backbone!r}, features={features!r}: the model 'fcn' takes both; the "
+                         "others take neither.")
+    if backbone:
+        variant = OnBackbone(backbone, (features,) if isinstance(features, str) else tuple(features))
+    inputs, outputs = FORMS[type(variant)](variant, input_shape, num_classes, classifier_activation)
     return Model(inputs, outputs, name=name)
 
 
@@ -110,10 +130,10 @@ def scores(x, num_classes, name):
     return layers.Conv2D(num_classes, 1, kernel_initializer="zeros", name=name)(x)
 
 
-def upsampled(x, stride, name):
-    """`[B, h, w, K] -> [B, s h + s, s w + s, K]`, bilinear."""
-    return layers.Conv2DTranspose(x.shape[-1], 2 * stride, stride, use_bias=False, kernel_initializer=Bilinear(),
-                                  trainable=False, name=name)(x)
+def upsampled(x, stride, name, padding="valid"):
+    """`[B, h, w, K] -> [B, s h + s, s w + s, K]`, bilinear; with padding "same" `-> [B, s h, s w, K]`."""
+    return layers.Conv2DTranspose(x.shape[-1], 2 * stride, stride, padding, use_bias=False,
+                                  kernel_initializer=Bilinear(), trainable=False, name=name)(x)
 
 
 def dilated_resnet(v, input_shape, num_classes, activation):
@@ -152,6 +172,31 @@ def head(x, inputs, num_classes, activation, name):
     x = layers.Conv2D(num_classes, 1, name=f"{prefix}score_fr")(x)
     x = ResizeToMatch(name=f"{prefix}score")(x, inputs)
     return common.predictions(x, activation, name)
+
+
+def on_backbone(v, input_shape, num_classes, activation):
+    inputs, _ = common.pixels(input_shape, (320, 320, 3))
+    whole = backbones.trunk(v.backbone)
+    maps = backbones.features(whole, v.features, v.backbone)
+    strides = faster_rcnn.strides_of(maps, whole.input, v.features)
+    trunk = Model(whole.input, maps, name="backbone")
+    height, width = trunk.compute_output_shape((1, 512, 1024, 3))[-1][1:3]
+    if (height * strides[-1], width * strides[-1]) != (512, 1024):
+        raise InputError(f"features={v.features}: of 512x1024 pixels {v.features[-1]} has {height}x{width} cells, so "
+                         f"{v.backbone} cuts the border off; give a backbone that pads its convolutions.")
+    mean = np.ravel(trunk.get_layer("normalize").get_config()["mean"]).tolist()
+    *finer, x = trunk(PadToStride(strides[-1], mean, name="pad")(inputs))
+    if num_classes is None:
+        return inputs, x
+    x = scores(x, num_classes, "score_fr")
+    for skip, name in zip(reversed(finer), reversed(v.features[:-1])):
+        x = upsampled(x, 2, f"upscore_{name}", "same")
+        x = layers.Add(name=f"fuse_{name}")([x, scores(skip, num_classes, f"score_{name}")])
+    x = upsampled(x, strides[0], "upscore", "same")
+    return inputs, common.predictions(CropToMatch(name="score")(x, inputs), activation)
+
+
+FORMS = {Variant: fully_convolutional_vgg, Dilated: dilated_resnet, OnBackbone: on_backbone}
 
 
 def begin_with(network, donor):

@@ -1,0 +1,155 @@
+"""A segmenter's training on its logits, and its labels of the pixels of samples.
+
+The network ends in the layer "predictions" and, for training, perhaps in "aux1": activations over the classes of each
+pixel, 0 the background, whose inputs are the logits. Where its answer is smaller than what it is shown, as U-Net's, it
+is for the middle.
+"""
+
+import keras
+import numpy as np
+import rich.console
+import rich.progress
+
+from keras_cnns.data import augment, images, segmented, views
+from keras_cnns.data import samples as data_samples
+from keras_cnns.errors import InputError
+from keras_cnns.losses import PixelEntropy
+from keras_cnns.metrics import segmentation as metrics
+from keras_cnns.training import tiles
+
+BACKGROUND = 1  # classes beside those of `class_names`
+
+
+def options(name, samples):
+    """What `create_model` takes besides."""
+    return {}
+
+
+def compiled(network, optimizer, recipe, samples):
+    """The network's logits by name, compiled with their loss: what `fit` trains. It shares the network's weights.
+
+    Raises:
+      InputError: an input of no fixed size, or of as many channels as no image; samples without labels of pixels.
+    """
+    _shapes(network)
+    if without := [sample.name for sample in samples if sample.segmentation is None]:
+        raise InputError(f"{without[0]}: has no segmentation, which {network.name} learns from; read the data as "
+                         "segmentation data.")
+    names = _outputs(network)
+    logits = keras.Model(network.input, {name: network.get_layer(name).input for name in names}, name=network.name)
+    classes = network.get_layer("predictions").output.shape[-1]
+    loss = PixelEntropy(class_weights(samples, classes, recipe.balance) if recipe.balance else None)
+    logits.compile(optimizer, dict.fromkeys(names, loss),
+                   {name: 1.0 if name == "predictions" else recipe.aux for name in names})
+    return logits
+
+
+def class_weights(samples, classes, c=1.02):
+    """ENet's weights of the classes (arXiv:1606.02147, section 5.1), `1 / ln(c + share of the pixels)`: a list."""
+    counts = sum(data_samples.in_parallel(
+        lambda sample: np.bincount(data_samples.segmentation(sample).reshape(-1), minlength=256)[:classes],
+        samples, "Counting pixels"))
+    return (1 / np.log(c + counts / max(counts.sum(), 1))).tolist()
+
+
+def elements(network, samples, recipe, seed, first_step):
+    """What `fit` is given: image, and the labels for each output."""
+    shape, size = _shapes(network)
+    colour, change = (getattr(augment, each) if each else None for each in (recipe.colour, recipe.change))
+    found = segmented.training(samples, shape, size, recipe.batch, recipe.epochs, seed, first_step,
+                               getattr(views, recipe.view), colour, change, recipe.border)
+    names = _outputs(network)
+    return found.map(lambda image, labels: (image, dict.fromkeys(names, labels)))
+
+
+def evaluation(network, samples, batch):
+    """A function that gives what is logged of an epoch: "mean_iou" and "pixel_accuracy"."""
+    graph = answering(network)
+
+    def numbers():
+        result = evaluate(graph, samples, progress=False)
+        return {"mean_iou": result.mean_iou, "pixel_accuracy": result.pixel_accuracy}
+
+    return numbers
+
+
+def answering(network):
+    """The network without what is only for training."""
+    if isinstance(network.output, dict):
+        return keras.Model(network.input, network.output["predictions"], name=network.name)
+    return network
+
+
+def evaluate(network, samples, tile=None, progress=True):
+    """How right a segmenter is, of pixels of the images' own size: `metrics.segmentation.Scores`.
+
+    Args:
+      network: as `create_model` or `load_model` gives it. samples: all with `segmentation`.
+      tile: as of `probabilities`.
+
+    Raises:
+      InputError: no samples, or labels that the network does not know.
+    """
+    if not samples:
+        raise InputError("No samples to evaluate on; name a data set or a split that has some.")
+    classes = answering(network).output_shape[-1]
+    matrix = 0
+    for sample, labels in zip(samples, segment(network, samples, tile, progress)):
+        truth = data_samples.segmentation(sample)
+        if (known := truth[truth != metrics.IGNORED]).size and known.max() >= classes:
+            raise InputError(f"{sample.name}: label {known.max()}, but {network.name} knows {classes}, counted from 0; "
+                             "name data of its classes.")
+        matrix = matrix + metrics.confusion(truth, labels, classes)
+    return metrics.scores(matrix)
+
+
+def segment(network, samples, tile=None, progress=True):
+    """Yields the labels of each sample's pixels, uint8 `[H, W]`, in order; arguments as of `probabilities`."""
+    graph = answering(network)
+    for sample in rich.progress.track(samples, "Labelling", transient=True, disable=not progress or tile is not None,
+                                      console=rich.console.Console(stderr=True)):
+        pixels = images.decode(sample.source, sample.name)
+        if tile is None:
+            yield probabilities(graph, pixels).argmax(-1).astype("uint8")
+        else:
+            labels = np.zeros(pixels.shape[:2], "uint8")
+            tiles.label(graph, pixels, labels, tile, progress=progress)
+            yield labels
+
+
+def probabilities(network, image, tile=None):
+    """What a segmenter says of an image, at its size: `[H, W, 3]` or `[H, W, C]`, 0 to 255 -> float32 `[H, W, K]`.
+
+    A network without a fixed size is shown the image as it is; one with, as `data.segmented.whole` has it.
+
+    Args:
+      tile: pixels a side of what it is shown at once, as of `tiles.label`; None: all.
+    """
+    graph, image = answering(network), np.asarray(image)
+    shape = graph.input_shape[1:]
+    if tile is not None:
+        found = np.zeros((*image.shape[:2], graph.output_shape[-1]), "float32")
+        tiles.label(graph, image, found, tile, progress=False)
+        return found
+    if None in shape:
+        size = tuple(graph.compute_output_shape((1, *image.shape[:2], shape[-1]))[1:3])
+        if size != image.shape[:2]:
+            raise InputError(f"{network.name}: of an image of {image.shape[0]} x {image.shape[1]} pixels it labels "
+                             f"{size[0]} x {size[1]}; give the side of a tile that it takes (--tile).")
+        image = tiles.window(image, 0, 0, (*image.shape[:2], shape[-1]))
+        return np.asarray(graph.predict_on_batch(image[None]))[0]
+    return np.asarray(segmented.whole(graph.predict_on_batch, image[None], shape, graph.output_shape[1:3]))[0]
+
+
+def _outputs(network):
+    """Names of the layers that end it: "predictions" and perhaps auxiliary ones."""
+    return list(network.output) if isinstance(network.output, dict) else ["predictions"]
+
+
+def _shapes(network):
+    """`(height, width, channels)` of its input and `(height, width)` of its answer."""
+    shape = tuple(network.input_shape[1:])
+    if None in shape or shape[-1] not in (1, 3):
+        raise InputError(f"{network.name}: its input is {shape}; to be trained it needs a fixed size and 1 or 3 "
+                         "channels, such as input_shape=(224, 224, 3) (--input-size 224).")
+    return shape, tuple(network.get_layer("predictions").output.shape[1:3])

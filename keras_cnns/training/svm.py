@@ -1,0 +1,121 @@
+"""The learners of R-CNN that are no networks (arXiv:1311.2524): SVMs with hard negatives, section 2.3 and appendix B,
+and regressions of boxes, appendix C. Numbers that the paper does not tell are those of the authors' code.
+"""
+
+import numpy as np
+import rich.console
+import rich.progress
+
+from keras_cnns.errors import InputError
+
+NORM = 20.0       # of features on average, to which they are scaled
+COST = 1e-3       # C
+WEIGHT = 2.0      # of a positive's loss
+BIAS = 10.0       # a feature of this size whose weight is the bias: so it is hardly held back
+HARD, EASY = -1.0001, -1.2  # margins from which a negative is taken up, and below which it is let go
+ENOUGH = 2000     # new negatives of a class after which it learns again
+
+
+def fit(positives, negatives):
+    """A linear SVM, hinge loss: `[P, F], [N, F] ->` weights `[F]`, bias.
+
+    Without negatives, all are said to be positive.
+    """
+    try:
+        from sklearn.svm import LinearSVC
+    except ImportError:
+        raise InputError('SVMs are trained with scikit-learn: pip install "keras_cnns[regions]".') from None
+    if not len(negatives):
+        return np.zeros(positives.shape[1], "float32"), 1.0
+    svm = LinearSVC(loss="hinge", C=COST, class_weight={1: WEIGHT}, intercept_scaling=BIAS, max_iter=10000,
+                    random_state=0)
+    svm.fit(np.concatenate([positives, negatives]), np.repeat([1, -1], [len(positives), len(negatives)]))
+    return np.float32(svm.coef_[0]), float(svm.intercept_[0])
+
+
+def mined(images, classes, state=None, keep=None, progress=True):
+    """A linear SVM a class, its negatives the hard ones of one pass over the images.
+
+    Args:
+      images: a sequence of `(features [R, F], truth [R], negative [R, classes])`; truth 1...classes of an object's own
+        box, 0 of others; negative says of which classes a region is none.
+      state: as `keep` was given it, to go on from there. keep: function that is given the state now and then, a dict of
+        arrays that says which negatives are held, not what they look like.
+
+    Returns:
+      weights `[F, classes]` and biases `[classes]` of margins, float32, -inf of a class without positives.
+    """
+    def shown(numbers, title):
+        console = rich.console.Console(stderr=True)
+        return rich.progress.track(numbers, title, transient=True, disable=not (progress and console.is_terminal),
+                                   console=console)
+
+    positives, norms = [[] for _ in range(classes)], []
+    for i in shown(range(len(images)), "Positives"):
+        features, truth, _ = images[i]
+        norms.append(np.linalg.norm(features, axis=1))
+        for k in range(classes):
+            positives[k].append(features[truth == k + 1])
+    scale = NORM / max(np.concatenate(norms).mean(), 1e-6)
+    positives = [np.concatenate(of_class) * scale for of_class in positives]
+    learnt = [k for k in range(classes) if len(positives[k])]
+    width = positives[0].shape[1]
+
+    if state is None:
+        weights, biases, begin = np.zeros((width, classes), "float32"), np.full(classes, -np.inf, "float32"), 0
+        keys, new = [np.zeros((0, 2), int) for _ in range(classes)], np.zeros(classes, int)
+    else:
+        weights, biases, begin, new = (state[key].copy() for key in ("weights", "biases", "begin", "new"))
+        keys = [state["keys"][state["keys"][:, 0] == k, 1:] for k in range(classes)]
+    held = [_rows(images, of_class, width) * scale for of_class in keys]
+
+    for i in shown(range(int(begin), len(images)), "Hard negatives"):
+        features, _, negative = images[i]
+        features = features * scale
+        margins, again = features @ weights + biases, False
+        for k in learnt:
+            taken = np.flatnonzero(negative[:, k] & ((i == 0) | (margins[:, k] > HARD)))
+            keys[k] = np.concatenate([keys[k], np.stack([np.full_like(taken, i), taken], 1)])
+            held[k] = np.concatenate([held[k], features[taken]])
+            new[k] += len(taken)
+            if i == 0 or i == len(images) - 1 or new[k] > ENOUGH:
+                weights[:, k], biases[k] = fit(positives[k], held[k])
+                hard = held[k] @ weights[:, k] + biases[k] >= EASY
+                keys[k], held[k], new[k], again = keys[k][hard], held[k][hard], 0, True
+        if again and keep:
+            numbered = [np.insert(of_class, 0, k, axis=1) for k, of_class in enumerate(keys)]
+            keep({"weights": weights.copy(), "biases": biases.copy(), "begin": np.array(i + 1), "new": new.copy(),
+                  "keys": np.concatenate(numbered)})
+    return weights * np.float32(scale), biases
+
+
+def _rows(images, keys, width):
+    """The features of `(image, row)` pairs, `[n, 2] -> [n, width]`."""
+    found = np.zeros((len(keys), width), "float32")
+    for i in np.unique(keys[:, 0]):
+        own = keys[:, 0] == i
+        found[own] = images[int(i)][0][keys[own, 1]]
+    return found
+
+
+def ridge(features, offsets, penalty):
+    """Ridge regression of boxes' offsets: `[N, P], [N, 4] ->` `[P, 4]`, `[4]`; zeros of no examples.
+
+    Features are scaled to a norm of 20, offsets are made uncorrelated before, and the bias is a feature, held back as
+    all others.
+    """
+    if not len(features):
+        return np.zeros((features.shape[1], 4), "float32"), np.zeros(4, "float32")
+    features, offsets = np.float64(features), np.float64(offsets)
+    scale = NORM / max(np.linalg.norm(features, axis=1).mean(), 1e-6)
+    x = np.insert(features * scale, features.shape[1], 1.0, axis=1)
+    mean = offsets.mean(0)
+    spread, axes = np.linalg.eigh(np.cov((offsets - mean).T, bias=True))
+    spread = np.sqrt(np.maximum(spread, 0.0) + 1e-3)
+    goals = (offsets - mean) @ (axes / spread) @ axes.T
+    if len(x) < x.shape[1]:  # the same, of a smaller matrix
+        found = x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), goals)
+    else:
+        found = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ goals)
+    found = found @ (axes * spread) @ axes.T
+    return np.float32(found[:-1] * scale), np.float32(found[-1] + mean)

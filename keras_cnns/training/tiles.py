@@ -1,0 +1,108 @@
+"""Labels of images larger than memory, in tiles that overlap: U-Net, arXiv:1505.04597, section 2 and Fig. 2.
+
+Each tile is shown with what lies around it, and beside the border of the image with its mirror image, the pixels at the
+border twice. Tiles begin at whole multiples of `data.segmented.STRIDE` pixels, where every pooling of the whole image
+has a window's beginning, too. So, further from the image's border than a network sees, its answer is that to the whole
+image; and near it that to the mirrored one, where the whole image would have been padded with zeros.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+import rich.console
+import rich.progress
+
+from keras_cnns.data import segmented
+from keras_cnns.errors import InputError
+
+
+def label(network, image, into, tile=None, overlap=None, progress=True):
+    """Writes what a network says of an image, tile by tile; takes memory for a tile, however large the image.
+
+    Args:
+      network: a segmenter with one output, such as `segment.answering` gives.
+      image: `[H, W, C]`, what can be cut as `image[y1:y2, x1:x2]`: a NumPy array, or one in a file (`np.load` with
+        `mmap_mode="r"`). One channel, or as many as the network takes; 0 to 255.
+      into: what is written in the same way: `[H, W]` for labels, or `[H, W, K]` for probabilities.
+      tile: the side, in pixels, of what the network is shown at once, where its input has no fixed size.
+      overlap: pixels of a tile's answer that are dropped on each side, rounded up to whole strides; by default none
+        where the network answers for the middle only, as U-Net, and a quarter of the tile where it answers for all
+        that it is shown, and so at its border for what padding made up. With as many as the network sees to each side
+        tiles leave no trace.
+      progress: show a bar on standard error.
+
+    Raises:
+      InputError: a tile that the network does not take, too large an overlap, or images of other sizes.
+    """
+    shape = tuple(network.input_shape[1:])
+    if None in shape[:2]:
+        if tile is None:
+            raise InputError(f"{network.name}: takes images of any size; say how large a tile shall be, in pixels.")
+        shape = (tile, tile, shape[2])
+    elif tile not in (None, *shape[:2]):
+        raise InputError(f"{network.name}: takes images of {shape[0]} x {shape[1]} pixels, so tiles cannot be of "
+                         f"{tile}; leave the tile out, or build the network with input_shape=(None, None, {shape[2]}).")
+    if np.ndim(image) != 3 or image.shape[2] not in (1, 3, shape[2]) or tuple(into.shape[:2]) != image.shape[:2]:
+        raise InputError(f"An image of {list(np.shape(image))} and an answer of {list(into.shape)}: give [H, W, C] and "
+                         "[H, W] or [H, W, K].")
+    size = tuple(network.compute_output_shape((1, *shape))[1:3])
+    if overlap is None:
+        overlap = 0 if size != shape[:2] else min(shape[:2]) // 4 // segmented.STRIDE * segmented.STRIDE
+    overlap = -(-overlap // segmented.STRIDE) * segmented.STRIDE
+    kept = [segmented.step(side - 2 * overlap) for side in size]
+    if min(kept) < 1:
+        raise InputError(f"overlap={overlap}: nothing is left of an answer of {size[0]} x {size[1]} pixels; give less.")
+    margins = [(seen - told) // 2 + overlap for seen, told in zip(shape, size)]
+    corners = [(y, x) for y in range(0, image.shape[0], kept[0]) for x in range(0, image.shape[1], kept[1])]
+    for y, x in rich.progress.track(corners, "Labelling tiles", transient=True, disable=not progress,
+                                    console=rich.console.Console(stderr=True)):
+        cut = window(image, y - margins[0], x - margins[1], shape)
+        answer = np.asarray(network.predict_on_batch(cut[None]))[0]
+        answer = answer[overlap:overlap + kept[0], overlap:overlap + kept[1]]
+        answer = answer[:image.shape[0] - y, :image.shape[1] - x]
+        place = slice(y, y + kept[0]), slice(x, x + kept[1])
+        into[place] = answer if np.ndim(into) == 3 else answer.argmax(-1)
+
+
+def label_file(network, source, target, tile=None, progress=True):
+    """The same from file to file, NumPy's `.npy`: uint8 `[H, W, C]` -> labels uint8 `[H, W]`, neither ever in memory.
+
+    The target appears complete or not at all.
+
+    Raises:
+      InputError: as of `label`, or a file that is none, or cannot be written.
+    """
+    target = pathlib.Path(target)
+    aside = target.with_name(f".{target.name}.writing")
+    try:
+        image = np.load(source, mmap_mode="r")
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: {str(error).splitlines()[0]}; give a .npy file of numbers [H, W, 3] that can be "
+                         "read, and a folder that can be written.") from None
+    if image.ndim != 3:
+        raise InputError(f"{source}: holds {list(image.shape)}, expected [H, W, C], 0 to 255.")
+    try:
+        into = np.lib.format.open_memmap(aside, "w+", "uint8", image.shape[:2])
+        label(network, image, into, tile, progress=progress)
+        into.flush()
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def window(image, top, left, shape):
+    """What lies at a place of an image, which goes on mirrored at its border: float32 `[*shape]`, 0 to 255."""
+    rows, columns = (_mirrored(np.arange(start, start + side), length)
+                     for start, side, length in zip((top, left), shape, image.shape))
+    cut = np.asarray(image[rows.min():rows.max() + 1, columns.min():columns.max() + 1], "float32")
+    cut = cut[rows - rows.min()][:, columns - columns.min()]
+    if cut.shape[-1] == shape[-1]:
+        return cut
+    return cut.repeat(3, -1) if cut.shape[-1] == 1 else cut @ np.float32([[0.299], [0.587], [0.114]])
+
+
+def _mirrored(index, length):
+    index = index % (2 * length)
+    return np.minimum(index, 2 * length - 1 - index)

@@ -1,0 +1,74 @@
+"""The command line with a segmenter: trained, evaluated, asked and exported."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_cnns import cli
+from keras_cnns.data import synthetic
+from keras_cnns.models.segmentation import unet
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "shapes"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unet, "FILTERS", 4)
+        assert cli.main(["train", "unet_same", "--data", "synthetic:4", "--input-size", "32", "--batch", "2",
+                         "--epochs", "1", "--output", str(folder), "--validation-split", "val", "--limit", "4"]) == 0
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (50, 40, 3), "uint8")
+    Image.fromarray(image).save(tmp_path / "a.png")
+    np.save(tmp_path / "large.npy", image)
+    return tmp_path
+
+
+def refused(capsys, *arguments):
+    assert cli.main(list(map(str, arguments))) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("keras-cnns:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_run_leaves_its_network_and_labels(run_folder):
+    assert (run_folder / "labels.txt").read_text().split() == list(synthetic.CLASSES)
+    assert (run_folder / "network.keras").is_file()
+
+
+def test_evaluate_prints_every_class_and_the_four_numbers(capsys, run_folder, tmp_path):
+    assert cli.main(["evaluate", str(run_folder), "--data", "synthetic:3", "--confusion", str(tmp_path / "c.png")]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert all(name in output for name in ("background", *synthetic.CLASSES))
+    for name in ("Pixel accuracy 0.", "mean accuracy 0.", "mean IoU 0.", "frequency-weighted IoU 0."):
+        assert name in output
+    assert (tmp_path / "c.png").is_file()
+
+
+def test_predict_writes_overlays_and_labels(capsys, run_folder, photo):
+    out = photo / "out"
+    assert cli.main(["predict", str(run_folder), str(photo / "a.png"), "--output", str(out)]) == 0
+    output = capsys.readouterr().out
+    assert f"{out / 'a.png'}: the labels in a_labels.png" in output
+    with Image.open(out / "a.png") as picture, Image.open(out / "a_labels.png") as labels:
+        assert labels.mode == "P" and labels.size == (40, 50) and np.asarray(labels).max() <= 5
+        assert picture.width == 40 and picture.height > 50  # with a legend
+    assert cli.main(["predict", str(run_folder), str(photo / "large.npy"), "--output", str(out), "--tile", "32"]) == 0
+    assert np.load(out / "large_labels.npy").shape == (50, 40)
+
+
+def test_what_a_segmenter_cannot_be_asked_is_told(capsys, run_folder, photo):
+    assert "tiles cannot be of 64" in refused(capsys, "predict", run_folder, photo / "a.png", "--tile", 64)
+    assert "--views is for classifiers" in refused(
+        capsys, "evaluate", run_folder, "--data", "synthetic:2", "--views", 10)
+    assert "--curves is for detectors" in refused(
+        capsys, "evaluate", run_folder, "--data", "synthetic:2", "--curves", photo / "c.png")
+
+
+def test_export_names_the_background(capsys, run_folder, tmp_path):
+    assert cli.main(["export", str(run_folder), str(tmp_path / "shapes")]) == 0
+    labels = (tmp_path / "shapes" / "1" / "assets.extra" / "labels.txt").read_text().split()
+    assert labels == ["background", *synthetic.CLASSES]

@@ -1,0 +1,128 @@
+"""Trains segmenters on photographs until they know them, and says what that took.
+
+    python tools/train_segmentation.py CASE [--model NAME] [--epochs N] [--seed 0] [--output runs/segmentation]
+
+Cases, whose images lie in the folder that KERAS_CNNS_DATA names:
+  isbi             membranes: 16 of its slices to learn from, or as many as --images says, measured on the others
+  camvid_by_heart  streets: 20 images, measured on themselves, and on the 10 of val, of which so few can teach little
+  voc_by_heart     30 images of VOC's list of segmentation, measured on themselves, and on the 34 of val
+Stopped, it goes on where it was. Prints a row of a table: command, seed, minutes, figures; writes history.json, curves
+and pictures of the labels to the run's folder.
+
+On ISBI a network sees tiles of its input's size, unscaled, and is asked in tiles, `unet` by its own margins; on the
+others whole images, scaled to its input. The sizes below are what two cores can do in an hour or two, not the papers'.
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+import sys
+import time
+from typing import NamedTuple
+
+from keras_cnns import cli
+
+cli.import_tensorflow()
+
+import numpy as np  # noqa: E402
+import rich.progress  # noqa: E402
+
+from keras_cnns import pictures  # noqa: E402
+from keras_cnns.data import images, named, pairs  # noqa: E402
+from keras_cnns.data import samples as data_samples  # noqa: E402
+from keras_cnns.errors import InputError  # noqa: E402
+from keras_cnns.metrics import segmentation as metrics  # noqa: E402
+from keras_cnns.models import model_info  # noqa: E402
+from keras_cnns.training import recipes, runs, segment  # noqa: E402
+
+
+class Case(NamedTuple):
+    data: str
+    model: str
+    size: tuple  # height, width of the input
+    epochs: int
+    view: str
+    learned: int | None  # images, of the split train, the others being unseen; None: all
+    unseen: str | None  # a split
+
+
+CASES = {
+    "isbi": Case("isbi:{}/isbi", "unet_same", (256, 256), 60, "tile", 16, None),
+    "camvid_by_heart": Case("camvid:{}/camvid", "fcn", (192, 256), 150, "letterboxed_or_mirrored", None, "val"),
+    "voc_by_heart": Case("voc:{}/voc/VOCdevkit:2012", "fcn", (224, 224), 200, "letterboxed_or_mirrored", None, "val"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--model", help="default " + ", ".join(f"{name} {case.model}" for name, case in CASES.items()))
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--images", type=int, help="to learn from, default 16 of ISBI, else all")
+    parser.add_argument("--unseen", metavar="DATA", help="measured on these, such as isbi:PATH, instead")
+    parser.add_argument("--input-size", type=int, nargs=2, help="height and width")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/segmentation"))
+    options = parser.parse_args()
+    case = CASES[options.case]
+    name, data = options.model or case.model, case.data.format(os.environ["KERAS_CNNS_DATA"])
+    found, names, _ = named.segmentation(data, "train")
+    count = options.images or case.learned or len(found)
+    learned = found[:count]
+    unseen = found[count:]
+    if options.unseen or case.unseen:
+        unseen = named.segmentation(options.unseen or data, case.unseen or "train", names)[0]
+    height, width = options.input_size or case.size
+    shape = height, width, model_info(name).input_shape[2]
+    recipe = recipes.lasting(recipes.recipe(name), options.epochs or case.epochs)
+    given = {"learning_rate": options.learning_rate, "batch": options.batch}
+    recipe = recipe._replace(view=case.view, **{key: value for key, value in given.items() if value})
+    if case.view == "tile":
+        recipe = recipe._replace(change="elastic")
+    folder = options.output / f"{options.case}_{name}_{options.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.time()
+    network, history = runs.train(name, learned, names, folder / "run", recipe, shape, options.seed)
+    minutes = (time.time() - begun) / 60
+    pictures.curves({"loss": [epoch["loss"] for epoch in history]}, f"{name}, {options.case}").save(
+        folder / "curves.png")
+    tile = max(height, width) if case.view == "tile" else None
+    figures = []
+    for title, samples in (("learned", learned), ("unseen", unseen)):
+        if samples:
+            figures.append(f"{title}: {len(samples)} images, "
+                           + measured(network, samples, ["background", *names], tile, folder / title))
+    command = shlex.join(["python", *sys.argv])
+    print(f"| {command} | seed {options.seed} | {len(learned)} images, {len(history)} epochs | {minutes:.1f} minutes | "
+          f"{' | '.join(figures)} | loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f} |")
+
+
+def measured(network, samples, names, tile, folder):
+    """Figures in words; pictures of the labels of the first eight images go to the folder."""
+    folder.mkdir(exist_ok=True)
+    matrix, errors = 0, []
+    for i, sample in enumerate(rich.progress.track(samples, "Measuring", transient=True)):
+        image, truth = images.decode(sample.source, sample.name), data_samples.segmentation(sample)
+        found = segment.probabilities(network, image, tile)
+        labels = found.argmax(-1).astype("uint8")
+        matrix = matrix + metrics.confusion(truth, labels, len(names))
+        if i < 8:
+            picture = pictures.labelled(image, labels, names)
+            picture.save(folder / f"{sample.image_id.replace('/', '_')}.png")
+        if tuple(names[1:]) == pairs.ISBI_CLASSES:
+            try:
+                errors.append(metrics.isbi_errors(truth, found[..., 1]))
+            except InputError as error:  # scikit-image is not there
+                print(error, file=sys.stderr)
+    result = metrics.scores(matrix)
+    told = f"pixel accuracy {result.pixel_accuracy:.4f}, mean IoU {result.mean_iou:.4f}"
+    if len(names) == 2:
+        told += f", IoU of membranes {result.iou[0]:.4f}"
+    return told + "".join(f", {key} error {np.mean([each[key] for each in errors]):.4f}" for key in (errors or [{}])[0])
+
+
+if __name__ == "__main__":
+    main()
