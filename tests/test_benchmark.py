@@ -55,7 +55,8 @@ def test_what_was_measured_is_read_again_and_the_last_of_a_cell_counts(tmp_path)
 def test_the_text_says_where_the_papers_order_holds_and_where_not():
     lines = "\n".join(benchmark.compared(CELLS))
     assert "Multiply-adds: SSD takes less than Faster R-CNN, in 2 of 2 pairs." in lines
-    assert "Keras' time: smaller images take less, in 0 of 1 pairs; not ssd mobilenet_v1 300 / ssd mobilenet_v1 600." in lines
+    assert ("Keras' time: smaller images take less, in 0 of 1 pairs; not ssd mobilenet_v1 300 / ssd mobilenet_v1 600."
+            in lines)
     assert "Keras' time: fewer proposals take less, in 1 of 1 pairs." in lines
     assert "MobileNet, Inception v2, ResNet-101, Inception-ResNet v2, in 1 of 1 pairs." in lines
     assert "R-FCN" not in lines and "Rank correlation of multiply-adds and Keras' time: 0.50" in lines

@@ -11,7 +11,8 @@ def data_arguments(parser, split, name="--data"):
     """Where the data are: `name`, --split, --limit and --on-bad-sample."""
     required = {"required": True} if name.startswith("-") else {}
     parser.add_argument(name, metavar="DATA", **required,
-                        help="such as voc:PATH[:YEAR], coco:PATH[:SPLIT], folder:PATH, small:PATH, synthetic[:N]")
+                        help="such as voc:PATH[:YEAR], coco:PATH[:SPLIT], folder:PATH, small:PATH, camvid:PATH, "
+                             "isbi:PATH, mpii:PATH, synthetic[:N], figures[:N]")
     parser.add_argument("--split", default=split, help=f"default {split}")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     parser.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop",

@@ -15,7 +15,7 @@ def arguments(parser):
     parser.add_argument("--alternate", action="store_true", help="Faster R-CNN in its paper's four steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
-    parser.add_argument("--optimizer", choices=("sgd", "nesterov", "rmsprop", "adam", "adamw"),
+    parser.add_argument("--optimizer", choices=("sgd", "nesterov", "rmsprop", "rmsprop_torch", "adam", "adamw"),
                         help="default: the model's recipe")
     parser.add_argument("--epochs", type=common.positive,
                         help="default: the model's recipe, whose drops of the rate move in proportion")

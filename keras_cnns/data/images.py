@@ -148,8 +148,8 @@ def labels(source, name, remedy="give a whole PNG file"):
         raise InputError(f"{name}: label image of the mode {image.mode}, whose pixels are no numbers; save it as a PNG "
                          f"with a palette or in grey, or {remedy}")
     if image.format in ("JPEG", "MPO"):
-        raise InputError(f"{name}: label image saved as a JPEG, which blurs numbers into others; save it as a PNG of the "
-                         f"labels as they were drawn, or {remedy}")
+        raise InputError(f"{name}: label image saved as a JPEG, which blurs numbers into others; save it as a PNG of "
+                         f"the labels as they were drawn, or {remedy}")
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("RGB", "RGBA"):

@@ -29,11 +29,14 @@ def _pick(row, index):
 
 def _bins(low, high, n, limit):
     """Splits cells `low..high` into n bins, `[B, R] -> start, end`, each `[B, R, n]`, within `0..limit`."""
+    def within(cells):  # as floats, since TFLite makes a ReLU6 of whole numbers, which it does not have, of 0..6
+        return ops.cast(ops.clip(ops.cast(cells, "float32"), 0.0, ops.cast(limit, "float32")), "int32")
+
     i = ops.arange(n, dtype="int32")
     length = ops.maximum(high - low + 1, 1)[..., None]
     start = low[..., None] + i * length // n
     end = low[..., None] - (-(i + 1) * length // n)
-    return ops.clip(start, 0, limit), ops.clip(end, 0, limit)
+    return within(start), within(end)
 
 
 def _running_max(x, axis, levels):

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 
 import keras
+import numpy as np
 
 
 class Evaluate(keras.callbacks.Callback):
@@ -21,10 +22,11 @@ class Evaluate(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the network, its optimizer and its sampling layers' dice as they are after each epoch.
+    """Keeps the network, its optimizer and its layers' dice as they are after each epoch.
 
-    `folder/network.keras` and `folder/history.json` change together: a new folder is written aside, then put in
-    place of the old one. A run that is killed at any moment finds a whole checkpoint, at worst the last but one.
+    `folder/network.keras`, dice.npz, which Keras leaves out, and history.json change together: a new folder is written
+    aside, then put in place of the old one. A run that is killed at any moment finds a whole checkpoint, at worst the
+    last but one. `resume` goes on from it.
 
     Args:
       network: what is kept; by default the model in training.
@@ -42,7 +44,9 @@ class Checkpoint(keras.callbacks.Callback):
         aside, old = self.folder.with_suffix(".writing"), self.folder.with_suffix(".old")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        (self.network or self.model).save(aside / "network.keras")
+        network = self.network or self.model
+        network.save(aside / "network.keras")
+        np.savez(aside / "dice.npz", *_dice(network))
         (aside / "history.json").write_text(json.dumps(self.history, indent=1))
         if self.folder.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -51,11 +55,21 @@ class Checkpoint(keras.callbacks.Callback):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def last_checkpoint(folder):
-    """`(path of the network, history)` of the last whole checkpoint in `folder`, or None if there is none."""
+def resume(network, folder):
+    """Brings a compiled network to the last whole checkpoint in `folder`; its history, [] if there is none."""
     folder = pathlib.Path(folder)
     if not folder.exists() and folder.with_suffix(".old").exists():  # killed between the two renames
         os.rename(folder.with_suffix(".old"), folder)
     if not folder.exists():
-        return None
-    return folder / "network.keras", json.loads((folder / "history.json").read_text())
+        return []
+    network.load_weights(folder / "network.keras")  # with the optimizer's state
+    with np.load(folder / "dice.npz") as states:
+        for dice, state in zip(_dice(network), states.values(), strict=True):
+            dice.assign(state)
+    return json.loads((folder / "history.json").read_text())
+
+
+def _dice(network):
+    """The states of random generators, such as dropout's."""
+    weights = {id(weight) for weight in network.weights}
+    return [variable for variable in network.variables if id(variable) not in weights]

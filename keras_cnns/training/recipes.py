@@ -71,8 +71,8 @@ FAST_RCNN = FASTER_RCNN._replace(epochs=16, drops=(12,))
 # arXiv:1605.06409, section 3: 20,000 steps of 8 of VOC07+12's 16,551 images, 10,000 more at a tenth of the rate.
 RFCN = FASTER_RCNN._replace(batch=8, epochs=15, drops=(10,))
 
-# arXiv:1311.2524, section 2.3, and the authors' files: 70,000 steps of 128 regions for VOC07's 5,011 images, of which an
-# epoch here has one each, a tenth of the rate every 20,000. arXiv:1406.4729, section 4.1: 250,000 and 50,000.
+# arXiv:1311.2524, section 2.3, and the authors' files: 70,000 steps of 128 regions for VOC07's 5,011 images, of which
+# an epoch here has one each, a tenth of the rate every 20,000. arXiv:1406.4729, section 4.1: 250,000 and 50,000.
 RCNN = Recipe("sgd", 1e-3, 5e-4, 128, 14, drops=(4, 8, 12), coupled=True)
 SPPNET_DETECTOR = Recipe("sgd", 1e-4, 5e-4, 128, 60, drops=(50,), coupled=True)
 
@@ -229,8 +229,8 @@ SEGMENTATION = {
     **dict.fromkeys(("recurrent_cnn2_aux", "recurrent_cnn3_aux"), Recipe("adam", 1e-3, 1e-5, 4, 100, aux=1.0)),
 }
 
-# arXiv:1603.06937, section 3.1: one drop by 5 when the accuracy stays, which is at three quarters here. Batch and length,
-# untold, are those of the authors' code.
+# arXiv:1603.06937, section 3.1: one drop by 5 when the accuracy stays, which is at three quarters here. Batch and
+# length, untold, are those of the authors' code.
 HOURGLASS = Recipe("rmsprop_torch", 2.5e-4, 0.0, 6, 200, drops=(150,), factor=0.2)
 
 KEYPOINTS = {

@@ -68,17 +68,14 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
     steps = batches.steps_per_epoch(samples, recipe.batch)
     with distribute.scope(strategy):
         keras.utils.set_random_seed(seed)
-        network, history = create_model(name, input_shape, classes, weights, **options), []
+        network = create_model(name, input_shape, classes, weights, **options)
         # The network holds the optimizer, too, so that they are saved together; what is trained may be a part of it.
         network.compile(recipes.optimizer(recipe, steps))
         recipes.decay_in_gradient(network, recipe)
         trained = task.compiled(network, network.optimizer, recipe, samples)
         _claim(folder, class_names, settings)  # not before all that could be wrong has been tried
-        checkpoint = callbacks.last_checkpoint(folder / "checkpoint")
         network.optimizer.build(network.trainable_variables)  # so that there is something to load into
-        if checkpoint:
-            path, history = checkpoint
-            network.load_weights(path)  # with the optimizer's and the dice's state
+        history = callbacks.resume(network, folder / "checkpoint")
         if replicas > 1:
             distribute.synchronize(network)
     done = len(history)

@@ -225,21 +225,19 @@ class _FineTuning:
 
     def run(self, trained, folder, elements):
         """Trains a network, the whole one or a part of it, from the last checkpoint in its folder; its history."""
-        network, recipe, history = self.network, self.recipe, []
+        network, recipe = self.network, self.recipe
         with distribute.scope(self.strategy):
             network.compile(recipes.optimizer(recipe, self.steps))
             recipes.decay_in_gradient(network, recipe)
             trained.compile(network.optimizer, loss=self.module.losses(network.name), metrics={"cls": "accuracy"})
             network.optimizer.build(network.trainable_variables)
-            if checkpoint := callbacks.last_checkpoint(folder / "checkpoint"):
-                path, history = checkpoint
-                network.load_weights(path)
+            history = callbacks.resume(network, folder / "checkpoint")
         done = len(history)
         if done < recipe.epochs:
             checkpoint = callbacks.Checkpoint(folder / "checkpoint", history, network)
             trained.fit(elements(done * self.steps, recipe.epochs * self.steps), epochs=recipe.epochs,
-                        initial_epoch=done, steps_per_epoch=self.steps, shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
-                        callbacks=[checkpoint, keras.callbacks.TerminateOnNaN()])
+                        initial_epoch=done, steps_per_epoch=self.steps, shuffle=False,
+                        verbose=1 if sys.stdout.isatty() else 2, callbacks=[checkpoint, keras.callbacks.TerminateOnNaN()])
             history = checkpoint.history
         return [{"stage": 2, **epoch} for epoch in history]
 

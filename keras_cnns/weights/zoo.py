@@ -77,7 +77,11 @@ def _fed(fed, build):
 
 def backbone_of(name):
     """The classifier that a detector or segmenter begins with, by its name in the zoo; None of others."""
-    backbone = getattr(models.module_of(name).VARIANTS[name], "backbone", None)
+    row = models.module_of(name).VARIANTS[name]
+    base = getattr(row, "base", row)  # another model's row, or its name
+    if isinstance(base, str):
+        return backbone_of(base)
+    backbone = getattr(base, "backbone", None)
     return backbone if backbone in models.MODELS else None
 
 

@@ -18,6 +18,8 @@ NAMES = list_models(task="classification")
 UNCOUNTED = {"resnet34_c", "zfnet_512_1024_512"}  # rows of the papers' tables for which nobody gives a count
 # Built and compiled within seconds; the others are slow.
 QUICK = {"lenet5", "lenet5_dense", "mobilenet_v1_025", "resnet20_cifar"}
+# Of random weights each block doubles the variance of what comes out, which overflows, unless they are made smaller.
+DEEPEST = {"resnet1001_v2_cifar", "resnet1202_cifar"}
 # Pixels a side where 32 are too few.
 SMALL = {"odenet": 28, "alexnet": 67, "alexnet_ungrouped": 67, "alexnet_owt": 63, "zfnet": 63, "zfnet_512_1024_512": 63,
          "nin": 39, "sppnet_zf5": 64, "googlenet_aux": 79, "inception_v3": 75, "inception_v3_aux": 299,
@@ -88,7 +90,11 @@ def test_the_smallest_image_that_works_is_named(name):
 @every()
 def test_saved_exported_and_converted_it_answers_the_same(name, tmp_path):
     network, image = small(name), images(name, 2)
+    if name in DEEPEST:
+        for kernel in network.trainable_weights:
+            kernel.assign(kernel * 0.1 if kernel.path.endswith("kernel") else kernel)
     want = answer(network(image))
+    assert np.isfinite(want).all()
     network.save(tmp_path / "a.keras")
     again = keras.saving.load_model(tmp_path / "a.keras")
     np.testing.assert_allclose(answer(again(image)), want, atol=1e-5)

@@ -137,7 +137,8 @@ def detector(network, **decoding):
     """The inference graph `image [B, H, W, 3] -> {boxes, scores, labels, count, masks}` over the network's layers.
 
     masks: `[B, N, 28, 28]`, of the C4 form 14x14, probabilities 0 to 1 of the detection's own class, over its box; 0 in
-    the padding. Of a network of joints instead heatmaps `[B, N, 56, 56, J]`, logits, of which `ops.masks.joints` makes joints.
+    the padding. Of a network of joints instead heatmaps `[B, N, 56, 56, J]`, logits, of which `ops.masks.joints` makes
+    joints.
 
     Arguments as of `faster_rcnn.detector`.
     """
