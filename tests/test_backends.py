@@ -19,18 +19,18 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 
 
 def passes_under_jax(*arguments):
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops", "tests/layers",
-                           "tests/test_losses.py", *arguments], cwd=ROOT, env=JAX, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+                          cwd=ROOT, env=JAX, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_ops_layers_and_losses_equal_their_loops_under_jax():
-    passes_under_jax("-k", "loop or hand or gradients")
+def test_ops_and_losses_equal_their_loops_under_jax():
+    passes_under_jax("tests/ops", "tests/test_losses.py", "-k", "loop or hand or gradients")
 
 
 @pytest.mark.slow
 def test_all_tests_of_ops_layers_and_losses_pass_under_jax():
-    passes_under_jax()
+    passes_under_jax("tests/ops", "tests/layers", "tests/test_losses.py")
 
 
 PROGRAM = """

@@ -45,7 +45,7 @@ def kind_of(model):
     Raises:
       InputError: it is of none, or its input has no fixed size.
     """
-    regions = isinstance(model.input, dict) and list(model.input) == ["image", "proposals"]
+    regions = [each.name for each in model.inputs] == ["image", "proposals"]
     if (len(model.inputs) != 1 and not regions) or len(model.inputs[0].shape) != 4:
         raise InputError(f"{model.name}: networks of one image can be exported, this has the inputs "
                          f"{', '.join(each.name for each in model.inputs)}; of a detector give the graph that "

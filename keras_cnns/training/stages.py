@@ -237,7 +237,8 @@ class _FineTuning:
             checkpoint = callbacks.Checkpoint(folder / "checkpoint", history, network)
             trained.fit(elements(done * self.steps, recipe.epochs * self.steps), epochs=recipe.epochs,
                         initial_epoch=done, steps_per_epoch=self.steps, shuffle=False,
-                        verbose=1 if sys.stdout.isatty() else 2, callbacks=[checkpoint, keras.callbacks.TerminateOnNaN()])
+                        verbose=1 if sys.stdout.isatty() else 2,
+                        callbacks=[checkpoint, keras.callbacks.TerminateOnNaN()])
             history = checkpoint.history
         return [{"stage": 2, **epoch} for epoch in history]
 

@@ -115,6 +115,7 @@ def test_a_trained_segmenter_labels_nearly_as_before(name, tmp_path, monkeypatch
     assert (before == labels).mean() > 0.8 and (before == after).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path, capsys):
     network = create_model("mobilenet_v1_025", (32, 32, 3), 3)
     network.save(tmp_path / "network.keras")

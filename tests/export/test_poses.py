@@ -66,6 +66,7 @@ def test_both_signatures_give_what_keras_gives(version, files, expected):
                        *(np.stack([part[i]] * 2) for part in expected))
 
 
+@pytest.mark.slow
 def test_tflite_gives_what_keras_gives_with_built_in_ops_only(graph, files, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 

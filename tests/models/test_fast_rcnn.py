@@ -116,6 +116,7 @@ def test_svd_of_full_rank_changes_nothing_and_of_less_drops_the_smallest_values(
         fast_rcnn.truncated_svd(network, (10, 2000))
 
 
+@pytest.mark.slow
 def test_it_lives_in_a_file_with_svd_too(network, samples, tmp_path):
     for given in (network, fast_rcnn.truncated_svd(network, (100, 25))):
         given.save(tmp_path / "network.keras")
@@ -159,6 +160,7 @@ def test_samples_without_proposals_or_with_too_many_are_refused(network, samples
             detect.detect(detector(network), data, progress=False)
 
 
+@pytest.mark.slow
 def test_eight_images_are_learnt_by_heart(samples):
     keras.utils.set_random_seed(1)
     few = [s for s in samples if not s.ignored.any()][:8]

@@ -204,6 +204,7 @@ def test_the_detector_of_a_loaded_network_gives_the_same(network, tmp_path):
         np.testing.assert_allclose(got[key], want[key], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_pyramid_trains_and_detects():
     keras.utils.set_random_seed(0)
     network = create_model("faster_rcnn_resnet50_fpn", (64, 96, 3), 3)

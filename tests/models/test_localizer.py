@@ -72,6 +72,7 @@ def test_it_stands_on_any_classifier_that_ends_in_a_map():
         create_model("localizer_resnet18", backbone="resnet18")
 
 
+@pytest.mark.slow
 def test_eight_images_are_learnt_by_heart():
     keras.utils.set_random_seed(1)
     few = singles(60)[:8]

@@ -94,6 +94,7 @@ def test_it_lives_in_a_file_and_finds_the_same(network, tmp_path):
         np.testing.assert_array_equal(found[key], want[key])
 
 
+@pytest.mark.slow
 def test_exported_it_finds_the_same(network, tmp_path):
     """Both are tried on pictures before they are handed over, TFLite with built-in ops only."""
     graph = detector(network, score_threshold=0.01, max_detections=20)
@@ -114,11 +115,12 @@ def test_other_backbones_and_what_cannot_be_one():
         create_model("rfcn_resnet18", backbone="resnet18")
 
 
+@pytest.mark.slow
 def test_eight_images_are_learnt_by_heart():
     keras.utils.set_random_seed(1)
     few = [s for s in synthetic.samples(10) if not s.ignored.any()][:8]
     network = create_model("rfcn_resnet18", (128, 128, 3), 5)
     network.compile(keras.optimizers.Adam(1e-3), loss=module_of(network.name).losses())
-    network.fit(batches.training(few, (128, 128), 8, 100, 0), shuffle=False, verbose=0)
+    network.fit(batches.training(few, (128, 128), 8, 160, 0), shuffle=False, verbose=0)
     found = detect.detect(detector(network), few, progress=False)
     assert metrics.voc_ap(detect.truth(few), found).mean > 0.9

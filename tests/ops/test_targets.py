@@ -146,6 +146,7 @@ print((kilobytes("VmHWM") - before) / 1024, targets.shape[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's largest size since a moment")
 def test_targets_of_a_pyramid_fit_into_little_memory():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True,

@@ -37,6 +37,7 @@ def test_an_object_alone_looks_as_in_the_pyramid(samples):
     assert np.isfinite(hog.of_box(image, np.array([0.0, 0, 30, 200]))).all()
 
 
+@pytest.mark.slow
 def test_it_learns_its_images_and_goes_on_where_it_stopped(samples, tmp_path, monkeypatch):
     monkeypatch.setattr(hog, "SCALES", (1.0, 0.7, 0.5, 0.35))
     model = hog.train(samples, synthetic.CLASSES, tmp_path / "whole", progress=False)

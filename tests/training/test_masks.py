@@ -93,6 +93,7 @@ def overlap(a, b):
     return (a & b).sum((1, 2)) / np.maximum((a | b).sum((1, 2)), 1)
 
 
+@pytest.mark.slow
 def test_a_served_model_of_any_batch_answers_the_same_masks(network, pictures, found, tmp_path):
     graph = detector(network)
     loaded = tf.saved_model.load(str(export.saved_model(graph, tmp_path / "shapes", synthetic.CLASSES)))

@@ -78,7 +78,8 @@ def build(name="localizer_resnet18", input_shape=None, num_classes=None, backbon
         layers.Flatten(name="flatten")(x))
     edges = layers.Dense(4, kernel_initializer=initializers.RandomNormal(stddev=0.001), bias_initializer=_middle,
                          name="bbox_pred")(x)
-    return Model(trunk.input, {key: layers.Activation("linear", dtype="float32", name=key)(x[:, None])
+    # The one row of each is the one region there is: the image.
+    return Model(trunk.input, {key: layers.Reshape((1, x.shape[-1]), dtype="float32", name=key)(x)
                                for key, x in (("cls", logits), ("reg", edges))}, name=name)
 
 
