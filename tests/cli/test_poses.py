@@ -6,15 +6,8 @@ from PIL import Image
 
 from keras_cnns import cli
 from keras_cnns.data import mpii, synthetic
-from keras_cnns.models.keypoints import hourglass
 
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """Hourglasses of one halving, which are compiled within seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hourglass, "DEPTH", 1)
-        yield
+pytestmark = pytest.mark.usefixtures("shallow_hourglass")
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,12 @@ from keras_cnns.data import images, mpii, persons
 from keras_cnns.data.samples import Sample
 from keras_cnns.errors import InputError
 from keras_cnns.models import create_model, detector
-from keras_cnns.models.keypoints import hourglass
 from keras_cnns.serving import Client
 from keras_cnns.serving.server import Server
 from keras_cnns.training import keypoints
 
 SIZES = (64, 128), (90, 50), (200, 120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """Hourglasses of one halving, which are compiled within seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hourglass, "DEPTH", 1)
-        yield
+pytestmark = pytest.mark.usefixtures("shallow_hourglass")
 
 
 @pytest.fixture(scope="module")

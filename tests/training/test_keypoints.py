@@ -7,20 +7,12 @@ import pytest
 from keras_cnns.data import coco, named, persons
 from keras_cnns.data.samples import Sample
 from keras_cnns.models import detector
-from keras_cnns.models.keypoints import hourglass
 from keras_cnns.ops import heatmaps
 from keras_cnns.training import keypoints, recipes, runs
 from tests.data.helpers import stopped as refused
 
 SIZE = (64, 64, 3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """Hourglasses of one halving, which are compiled within seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hourglass, "DEPTH", 1)
-        yield
+pytestmark = pytest.mark.usefixtures("shallow_hourglass")
 
 
 @pytest.fixture(scope="module")
