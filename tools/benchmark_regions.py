@@ -159,7 +159,7 @@ def table(found, searching, count, options):
     slowest = found[options.only[0]][0]
     lines = [f"{count} images of {options.proposals} proposals; selective search takes {searching:.2f} s an image.",
              "",
-             "| | s an image | with proposals | times as fast | in the papers | hours an epoch | features, MB an image |",
+             "| | s an image | with proposals | times as fast | in the papers | hours an epoch | features, MB/image |",
              "|---|---:|---:|---:|---:|---:|---:|"]
     for name, (seconds, epoch, size) in found.items():
         whole = seconds + (0 if name == "Faster R-CNN" else searching)

@@ -34,20 +34,20 @@ from keras_cnns.ops import boxes  # noqa: E402
 from keras_cnns.training import detect, hog, recipes, runs, stages  # noqa: E402
 
 UNSEEN = 100
-EPOCHS_IN_STAGES = {"voc": 3, "voc_by_heart": 20}
+EPOCHS_IN_STAGES = {"voc": 3, "coco": 3, "voc_singles": 3, "voc_by_heart": 20, "coco_by_heart": 20}
 EPOCHS = {"voc": 24, "coco": 24, "voc_singles": 60, "voc_by_heart": 100, "coco_by_heart": 150}
 IMAGES = {"voc": 400, "coco": 400, "voc_singles": 2000, "voc_by_heart": 40, "coco_by_heart": 40}
 
 
 def drawn_voc(folder, count):
-    root = folder / "VOCdevkit"
+    root = folder / f"VOCdevkit{count}"
     if not root.exists():
         synthetic.write_voc(root, count, UNSEEN)
     return *(voc.samples(root, split=split)[0] for split in ("train", "val")), synthetic.CLASSES
 
 
 def drawn_coco(folder, count):
-    root = folder / "coco"
+    root = folder / f"coco{count}"
     drawn = synthetic.samples(count + UNSEEN, masks=True)
     for split, part in (("train2017", drawn[:count]), ("val2017", drawn[count:])):
         if not (root / "annotations" / f"instances_{split}.json").exists():
@@ -106,7 +106,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", choices=DATA)
     parser.add_argument("--model", default="faster_rcnn_resnet18")
-    parser.add_argument("--epochs", type=int, help="of a drawn set 24, by heart 100 or 150")
+    parser.add_argument("--epochs", type=int, help="default the case's, fewer in stages")
     parser.add_argument("--images", type=int, help="to learn from; drawn 400, photographs 40")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--input-size", type=int, nargs=2, help="height and width")
@@ -127,7 +127,7 @@ def main():
     if options.learning_rate:
         recipe = recipe._replace(learning_rate=options.learning_rate)
     shape = (*options.input_size, 3) if options.input_size else None
-    begun = time.time()
+    begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
     network, history = (stages if in_stages else runs).train(options.model, train, names, folder / "run", recipe, shape,
                                                              options.seed)
     minutes = (time.time() - begun) / 60
@@ -144,7 +144,8 @@ def main():
         picture.save(folder / f"{sample.image_id}.png")
     command = shlex.join(["python", *sys.argv])
     numbers = " | ".join(f"{name} {value:.4f}" for name, value in reached.items())
-    print(f"| {command} | seed {options.seed} | {len(train)} images, {len(history)} epochs | {minutes:.1f} minutes | "
+    print(f"| {command} | seed {options.seed} | {len(train)} images, {len(history)} epochs | {minutes:.1f} minutes"
+          f"{' since it went on' * resumed} | "
           f"{numbers} | loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f} |")
 
 

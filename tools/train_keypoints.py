@@ -65,7 +65,7 @@ def main():
     recipe = recipes.lasting(recipes.recipe(options.model), options.epochs or EPOCHS[options.case])
     given = {"learning_rate": options.learning_rate, "batch": options.batch}
     recipe = recipe._replace(**{key: value for key, value in given.items() if value})
-    begun = time.time()
+    begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
     network, history = runs.train(options.model, train, names, folder / "run", recipe, (*options.input_size, 3),
                                   options.seed, validation=unseen)
     minutes = (time.time() - begun) / 60
@@ -79,7 +79,8 @@ def main():
     reached = {"PCK@0.2": result.pck.mean} | ({"PCKh@0.5": result.pckh.mean} if result.pckh else {}) | (
         {"OKS AP": result.oks["AP"]} if result.oks else {})
     command = shlex.join(["python", *sys.argv])
-    print(f"| {command} | seed {options.seed} | {len(train)} persons, {len(history)} epochs | {minutes:.1f} minutes | "
+    print(f"| {command} | seed {options.seed} | {len(train)} persons, {len(history)} epochs | {minutes:.1f} minutes"
+          f"{' since it went on' * resumed} | "
           f"{' | '.join(f'{name} {value:.4f}' for name, value in reached.items())} | "
           f"loss {history[0]['loss']:.4f} to {history[-1]['loss']:.4f} |")
 

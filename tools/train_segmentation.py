@@ -84,7 +84,7 @@ def main():
         recipe = recipe._replace(change="elastic")
     folder = options.output / f"{options.case}_{name}_{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    begun = time.time()
+    begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
     network, history = runs.train(name, learned, names, folder / "run", recipe, shape, options.seed)
     minutes = (time.time() - begun) / 60
     pictures.curves({"loss": [epoch["loss"] for epoch in history]}, f"{name}, {options.case}").save(
@@ -96,7 +96,8 @@ def main():
             figures.append(f"{title}: {len(samples)} images, "
                            + measured(network, samples, ["background", *names], tile, folder / title))
     command = shlex.join(["python", *sys.argv])
-    print(f"| {command} | seed {options.seed} | {len(learned)} images, {len(history)} epochs | {minutes:.1f} minutes | "
+    print(f"| {command} | seed {options.seed} | {len(learned)} images, {len(history)} epochs | {minutes:.1f} minutes"
+          f"{' since it went on' * resumed} | "
           f"{' | '.join(figures)} | loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f} |")
 
 

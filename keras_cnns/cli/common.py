@@ -14,7 +14,7 @@ def data_arguments(parser, split, name="--data"):
                         help="such as voc:PATH[:YEAR], coco:PATH[:SPLIT], folder:PATH, small:PATH, camvid:PATH, "
                              "isbi:PATH, mpii:PATH, synthetic[:N], figures[:N]")
     parser.add_argument("--split", default=split, help=f"default {split}")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N, of all that were checked")
     parser.add_argument("--on-bad-sample", choices=("stop", "skip"), default="stop",
                         help="at a broken image or annotation; default stop")
 

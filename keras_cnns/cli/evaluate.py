@@ -113,7 +113,8 @@ def poses(options, network, samples, names):
     if options.confusion:
         raise InputError(f"--confusion is for classifiers and detectors; {network.name} is for keypoints.")
     result = keypoints.evaluate(models.detector(network, pairs=persons.pairs(names)), samples)
-    columns = {"PCK@0.2": result.pck} | ({"PCKh@0.5": result.pckh} if result.pckh else {})
+    measures = {"PCK@0.2": result.pck, "PCKh@0.5": result.pckh}
+    columns = {name: correct for name, correct in measures.items() if correct}
     table = common.table(f"{options.data}, {options.split}: {len(samples)} persons, with their mirror images",
                          ("joint", "left"), ("labelled", "right"), *((name, "right") for name in columns))
     labelled = sum((sample.keypoints[0, :, 2] > 0).astype(int) for sample in samples)

@@ -49,7 +49,6 @@ def measure(cell, picture, classes, threads, samples=None):
     from keras_cnns.models import info
     from keras_cnns.training import detect
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
     before = memory("VmRSS")
     network = build(cell, classes)
     detector = models.detector(network, **({} if cell.proposals is None else {"proposals": cell.proposals}))
@@ -127,6 +126,9 @@ def main():
 
     cli.import_tensorflow()
     import numpy as np
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(asked["threads"])  # before anything is run
 
     from keras_cnns.data import named
 

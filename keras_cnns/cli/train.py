@@ -44,7 +44,8 @@ def run(options):
     train = alternate.train if options.alternate else stages.train if module in stages.METHODS else runs.train
     _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
                        options.weights, validation, options.devices)
-    last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
-    print(f"{folder}/network.keras after {len(history)} epochs: {last}")
+    epochs = [numbers for numbers in history if "loss" in numbers]
+    last = ", ".join(f"{key} {value:.4g}" for key, value in (epochs[-1] | history[-1]).items())
+    print(f"{folder}/network.keras after {len(epochs)} epochs: {last}")
     if skipped:
         print(f"{len(skipped)} samples were skipped:", *skipped, sep="\n  ")

@@ -18,6 +18,7 @@ import hashlib
 import io
 import os
 import pathlib
+import threading
 import zipfile
 
 import numpy as np
@@ -87,9 +88,13 @@ def _kept(file, key):
 def _keep(file, key, boxes):
     contents = io.BytesIO()
     np.savez(contents, boxes=boxes, key=key)
-    aside = file.with_name(f".{file.name}.{os.getpid()}.writing")
-    aside.write_bytes(contents.getvalue())
-    os.replace(aside, file)
+    aside = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.writing")
+    try:
+        aside.write_bytes(contents.getvalue())
+        os.replace(aside, file)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(f"{file}: cannot be written ({error.strerror}); name a cache with room.") from None
 
 
 def _finder(method):

@@ -170,6 +170,7 @@ def _poses(model):
         x, y, heat = tf.unstack(model(canvas, training=False)["keypoints"], axis=-1)
         return {"keypoints": tf.stack([y / size[0], x / size[1]], -1), "keypoint_scores": heat}
 
+    # Not of places, which of two cells alike may be either's.
     return Kind(model, canvas_answer, _relative("keypoint_scores"), prepare,
                 (tf.TensorSpec(model.input_shape[1:]), tf.TensorSpec([3]), POINT), answer, joints)
 
@@ -219,4 +220,4 @@ def _features(model):
 
 def _relative(name):
     """The largest difference of an output, as a share of its largest number."""
-    return lambda want, got: np.abs(got[name] - want[name]).max() / np.abs(want[name]).max()
+    return lambda want, got: np.abs(got[name] - want[name]).max() / max(np.abs(want[name]).max(), 1e-12)

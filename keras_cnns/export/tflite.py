@@ -25,7 +25,8 @@ def tflite(model, path, quantization=None, representative=None):
     detector of proposals these, float32 `[1, R, 4]` in its pixels, rows of zeros filling them up; answers as
     `saved_model` names them, boxes in 0...1 of that input. The phone prepares its picture: for a detector it scales it
     into the top left corner of the input, proportions kept, as `data.images.letterbox` does (for an SSD to all of it,
-    `stretched`); for a classifier it cuts and scales as `data.images.central`.
+    `stretched`); for a classifier it cuts and scales as `data.images.central`, for a segmenter as
+    `data.segmented.canvas`, for one of poses as `data.persons.whole` and `seen`.
 
     Args:
       model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image.
@@ -109,8 +110,8 @@ def _convert(kind, quantization, canvases):
     try:
         archive.write_out(str(folder / "saved"), verbose=False)
         if quantization == "int8":
-            boxes = isinstance(kind.network.output, dict) and "boxes" in kind.network.output
-            return int8.converted(folder, canvases, convolutions_only=boxes)
+            places = isinstance(kind.network.output, dict) and {"boxes", "keypoints"} & set(kind.network.output)
+            return int8.converted(folder, canvases, convolutions_only=bool(places))
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantization:

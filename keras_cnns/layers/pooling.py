@@ -93,6 +93,9 @@ class MaxUnpool(_Windows):
         return whole[:, :height, :width]
 
     def compute_output_shape(self, inputs_shape, places_shape):
+        if any(n != m for n, m in zip(inputs_shape[1:], places_shape[1:]) if None not in (n, m)):
+            raise InputError(f"{self.name}: a map of {inputs_shape[1:]} and places of {places_shape[1:]}; give those "
+                             "of one size, such as maps of an image whose sides all poolings halve evenly.")
         sides = [n and (n - 1) * self.strides + self.pool_size for n in inputs_shape[1:3]]
         return inputs_shape[0], *sides, inputs_shape[3]
 

@@ -48,6 +48,11 @@ def has_head(names):
     return {"upper_neck", "head_top"} <= set(names)
 
 
+def has_torso(names):
+    """Whether there is a torso to measure, as hands have none."""
+    return {f"{side}_{part}" for side in ("left", "right") for part in ("hip", "shoulder")} <= set(names)
+
+
 def _distance(truth, names, one, other):
     """`[P]`, NaN where one of the two is not labelled."""
     a, b = (np.asarray(truth, float)[:, list(names).index(name)] for name in (one, other))

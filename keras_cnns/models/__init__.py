@@ -69,7 +69,8 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
       name: one of `list_models()`.
       input_shape: `(height, width, channels)`; by default the paper's.
       num_classes: by default the paper's; None leaves a classifier headless.
-      weights: None, or the path of a `.weights.h5` or `.keras` file of the same network.
+      weights: None, or the path of a `.weights.h5` or `.keras` file of the same network; of an FCN also a `.keras` file
+        of `vgg16` or a coarser one.
       dtype_policy: of its layers, such as "mixed_float16"; by default Keras' global one. Answers are float32.
       options: what the model's `build` takes besides.
 
@@ -93,7 +94,8 @@ def create_model(name, input_shape=None, num_classes=..., weights=None, dtype_po
 
 
 def load_weights(network, path):
-    """Sets a network's weights from a `.weights.h5` file, or from a `.keras` file of the same network."""
+    """Sets a network's weights from a `.weights.h5` file, or from a `.keras` file of the same network, or of one that
+    it begins with."""
     path = str(path)
     if not path.endswith((".keras", ".weights.h5")):
         raise InputError(f"weights={path!r}: give the path of a .weights.h5 or .keras file, or None.")
@@ -102,9 +104,13 @@ def load_weights(network, path):
     try:
         if path.endswith(".keras"):
             donor = keras.saving.load_model(path, compile=False)
-            if donor.name != network.name:
+            begin_with = getattr(module_of(network.name), "begin_with", None)  # of the next coarser FCN, for one
+            if donor.name == network.name:
+                network.set_weights(donor.get_weights())
+            elif begin_with:
+                begin_with(network, donor)
+            else:
                 raise ValueError(f"they are {donor.name}'s")
-            network.set_weights(donor.get_weights())
         else:
             network.load_weights(path)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -33,6 +33,8 @@ def elements(network, samples, recipe, seed, first_step):
     """
     module = models.module_of(network.name)
     single_shot = hasattr(module, "target_encoder")
+    if not single_shot and not isinstance(network.input, dict):
+        raise InputError(f"{network.name}: is trained in stages; call training.stages.train, as the command line does.")
     inputs = {"image": network.input} if single_shot else network.input
     for field in {"masks", "keypoints"} & inputs.keys():
         if without := [sample.name for sample in samples if getattr(sample, field) is None]:

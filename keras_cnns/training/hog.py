@@ -132,8 +132,11 @@ def train(samples, class_names, folder, progress=True):
         checkpoint = folder / "checkpoint.npz"
         state = None
         if checkpoint.exists():
-            with np.load(checkpoint) as file:
-                state = dict(file)
+            try:
+                with np.load(checkpoint) as file:
+                    state = dict(file)
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+                pass  # damaged: from the beginning
         found = svm.mined(_Windows(samples, len(class_names)), len(class_names), state,
                           lambda state: _write(checkpoint, state), progress)
         _write(folder / "hog.npz", Hog(*found)._asdict())

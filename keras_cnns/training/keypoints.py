@@ -16,7 +16,7 @@ from keras_cnns.metrics import keypoints as metrics
 class Result(NamedTuple):
     """How right a network is, as far as its joints allow to say."""
 
-    pck: metrics.Correct         # at 0.2 of the torso
+    pck: metrics.Correct | None   # at 0.2 of the torso, of joints that have one
     pckh: metrics.Correct | None  # at 0.5 of the head, of joints that have one
     oks: dict[str, float] | None  # COCO's numbers by name, of COCO's joints
 
@@ -50,12 +50,12 @@ def elements(network, samples, recipe, seed, first_step):
 
 
 def evaluation(network, samples, batch):
-    """A function that gives what is logged of an epoch: "PCK", and of joints with a head "PCKh"."""
+    """A function that gives what is logged of an epoch: of joints with a torso "PCK", with a head "PCKh"."""
     detector = models.detector(network)
 
     def numbers():
         result = evaluate(detector, samples, batch, progress=False)
-        return {"PCK": result.pck.mean} | ({"PCKh": result.pckh.mean} if result.pckh else {})
+        return {name: correct.mean for name, correct in (("PCK", result.pck), ("PCKh", result.pckh)) if correct}
 
     return numbers
 
@@ -75,7 +75,8 @@ def evaluate(detector, samples, batch=8, progress=True):
     truth = np.concatenate([sample.keypoints for sample in samples])
     head = metrics.pckh(truth, found, names) if metrics.has_head(names) else None
     oks = coco_metrics.coco_ap(*_by_image(samples, found), "keypoints") if names == coco.KEYPOINTS else None
-    return Result(metrics.pck(truth, found, names), head, oks)
+    torso = metrics.pck(truth, found, names) if metrics.has_torso(names) else None
+    return Result(torso, head, oks)
 
 
 def predict(detector, samples, batch=8, progress=True):

@@ -7,6 +7,7 @@
     history.json    the numbers of each epoch
 """
 
+import inspect
 import json
 import os
 import pathlib
@@ -53,7 +54,7 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
         raise InputError("No samples to train on; name a data set or a split that has some.")
     recipe = recipe or recipes.recipe(name)
     task = task or TASKS[models.module_of(name).TASK]
-    options = task.options(name, samples)
+    options = {**_frozen(name, weights), **task.options(name, samples)}
     classes = len(class_names) + getattr(task, "BACKGROUND", 0)
     folder = pathlib.Path(folder)
     settings = json.loads(json.dumps({
@@ -92,6 +93,13 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
     for file in ("network.keras", "history.json"):
         _put(folder / "checkpoint" / file, folder / file)
     return network, history
+
+
+def _frozen(name, weights):
+    """Of a detector that begins with released weights the first two stages do not learn, as its authors have it."""
+    released = weights and not str(weights).endswith((".keras", ".weights.h5"))
+    freezes = "frozen_stages" in inspect.signature(models.module_of(name).build).parameters
+    return {"frozen_stages": 2} if released and freezes else {}
 
 
 def _put(source, target):

@@ -323,16 +323,17 @@ def _regressions(path, features, v, class_names):
     _say(5, "regressions of boxes")
     found = _load(path, ("weights", "biases"))
     if not found:
-        pool5, offsets, labels = [], [], []
+        classes = range(1, len(class_names) + 1)
+        of_class = {label: ([], []) for label in classes}  # in half precision, since these are held in memory
         for i in _track(len(features), "Regressions"):
             known, item = features.known[i], features[i]
             pairs = item["pairs"]
-            pool5.append(item["pool5"])
-            offsets.append(np.array(box_ops.encode(known.matched[pairs], known.boxes[pairs])).reshape(-1, 4))
-            labels.append(known.label[pairs])
-        pool5, offsets, labels = (np.concatenate(parts) for parts in (pool5, offsets, labels))
-        solved = [svm.ridge(pool5[labels == k + 1], offsets[labels == k + 1], v.ridge)
-                  for k in range(len(class_names))]
+            offsets = np.array(box_ops.encode(known.matched[pairs], known.boxes[pairs])).reshape(-1, 4)
+            for label, parts in of_class.items():
+                own = known.label[pairs] == label
+                for part, rows in zip(parts, (np.float16(item["pool5"]), offsets)):
+                    part.append(rows[own])
+        solved = [svm.ridge(*map(np.concatenate, of_class.pop(label)), v.ridge) for label in classes]
         weights, biases = (np.stack(parts, axis) for parts, axis in zip(zip(*solved), (1, 0)))
         found = {"weights": weights, "biases": biases}
         _save(path, **found)

@@ -75,9 +75,10 @@ def mined(images, classes, state=None, keep=None, progress=True):
         margins, again = features @ weights + biases, False
         for k in learnt:
             taken = np.flatnonzero(negative[:, k] & ((i == 0) | (margins[:, k] > HARD)))
-            keys[k] = np.concatenate([keys[k], np.stack([np.full_like(taken, i), taken], 1)])
-            held[k] = np.concatenate([held[k], features[taken]])
-            new[k] += len(taken)
+            if len(taken):
+                keys[k] = np.concatenate([keys[k], np.stack([np.full_like(taken, i), taken], 1)])
+                held[k] = np.concatenate([held[k], features[taken]])
+                new[k] += len(taken)
             if i == 0 or i == len(images) - 1 or new[k] > ENOUGH:
                 weights[:, k], biases[k] = fit(positives[k], held[k])
                 hard = held[k] @ weights[:, k] + biases[k] >= EASY

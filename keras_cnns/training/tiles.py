@@ -47,8 +47,11 @@ def label(network, image, into, tile=None, overlap=None, progress=True):
         raise InputError(f"An image of {list(np.shape(image))} and an answer of {list(into.shape)}: give [H, W, C] and "
                          "[H, W] or [H, W, K].")
     size = tuple(network.compute_output_shape((1, *shape))[1:3])
+    if None in network.input_shape[1:3] and size != shape[:2] and _told(network, tile - 1) == size[0]:
+        raise InputError(f"tile={tile}: {network.name} would leave out some of it right and below; give a tile of "
+                         f"which it sees all, such as {_whole_tile(network, tile)}.")
     if overlap is None:
-        overlap = 0 if size != shape[:2] else min(shape[:2]) // 4 // segmented.STRIDE * segmented.STRIDE
+        overlap = 0 if size != shape[:2] else min(shape[:2]) // 4
     overlap = -(-overlap // segmented.STRIDE) * segmented.STRIDE
     kept = [segmented.step(side - 2 * overlap) for side in size]
     if min(kept) < 1:
@@ -77,19 +80,34 @@ def label_file(network, source, target, tile=None, progress=True):
     aside = target.with_name(f".{target.name}.writing")
     try:
         image = np.load(source, mmap_mode="r")
-        target.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise InputError(f"{source}: {str(error).splitlines()[0]}; give a .npy file of numbers [H, W, 3] that can be "
-                         "read, and a folder that can be written.") from None
+        raise InputError(f"{source}: {str(error).splitlines()[0]}; give a .npy file of numbers [H, W, 3].") from None
     if image.ndim != 3:
         raise InputError(f"{source}: holds {list(image.shape)}, expected [H, W, C], 0 to 255.")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         into = np.lib.format.open_memmap(aside, "w+", "uint8", image.shape[:2])
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); name a file in a folder that can.") from None
+    try:
         label(network, image, into, tile, progress=progress)
         into.flush()
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _whole_tile(network, tile):
+    """The next smaller side of which a network that answers for the middle sees all."""
+    return next(side for side in range(tile, 0, -1) if _told(network, side - 1) != _told(network, tile))
+
+
+def _told(network, side):
+    """The side of its answer to a tile, None of a tile that it does not take."""
+    try:
+        return network.compute_output_shape((1, side, side, network.input_shape[3]))[1]
+    except ValueError:
+        return None
 
 
 def window(image, top, left, shape):

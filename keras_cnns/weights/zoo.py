@@ -1,6 +1,7 @@
 """Networks with the weights that others have trained."""
 
 import functools
+import math
 import pathlib
 
 import keras
@@ -93,8 +94,10 @@ def _take(network, classifier):
     """Gives the layers that a network shares with a classifier, by name and shapes, its weights."""
     theirs = {layer.name: layer.get_weights() for layer in classifier.layers}
     for layer in carry.leaves(network):
-        values = theirs.get(layer.name, ())
-        if [value.shape for value in values] == [tuple(variable.shape) for variable in layer.weights]:
+        values, shapes = theirs.get(layer.name, ()), [tuple(variable.shape) for variable in layer.weights]
+        if values and shapes and values[0].size == math.prod(shapes[0]):
+            values[0] = values[0].reshape(shapes[0])  # rows of a fully connected layer, where it is a convolution now
+        if [value.shape for value in values] == shapes:
             layer.set_weights(values)
 
 

@@ -166,3 +166,24 @@ def test_regions_of_a_pyramid_are_read_from_the_level_of_their_size():
         for b in range(2):
             want = roi_align_by_hand(maps[level][b], rois[b, r], 7, strides[level], 2, False)
             np.testing.assert_allclose(pooled[b, r], want, atol=2e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TFLite is made from TensorFlow")
+def test_as_tflite_a_map_of_six_cells_is_pooled_alike():
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    rng = np.random.default_rng(0)
+    features, rois = rng.normal(size=(1, 6, 6, 2)).astype("float32"), some_rois(rng, 1, 9, -40, 140)
+    pool = RoIPool(3, 16)
+    function = tf.function(lambda features, rois: pool(features, rois)).get_concrete_function(
+        tf.TensorSpec(features.shape, name="features"), tf.TensorSpec(rois.shape, name="rois"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    lite = Interpreter(model_content=converter.convert())
+    lite.allocate_tensors()
+    for detail in lite.get_input_details():
+        lite.set_tensor(detail["index"], rois if detail["shape"][-1] == 4 else features)
+    lite.invoke()
+    answer = lite.get_tensor(lite.get_output_details()[0]["index"])
+    np.testing.assert_array_equal(answer, roi_pool_by_hand(features, rois, 3, 16))

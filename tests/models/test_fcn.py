@@ -11,6 +11,7 @@ from keras import layers
 from keras_cnns.errors import InputError
 from keras_cnns.models import create_model, info, model_info
 from keras_cnns.models.segmentation import fcn
+from keras_cnns.weights import zoo
 from tests.layers.test_upsampling import overlap_and_add
 from tests.models import helpers
 
@@ -170,6 +171,17 @@ def test_each_net_begins_with_the_coarser_one(narrow):
     assert np.corrcoef(coarse.ravel(), fine.ravel())[0, 1] > 0.95  # other scores are zero yet
     other = create_model("fcn32s", (20, 33, 3), 5)
     assert "score_fr" not in fcn.begin_with(other, nets["fcn32s"])
+
+
+def test_a_coarser_nets_file_and_vggs_weights_begin_one(narrow, tmp_path):
+    coarse = create_model("fcn32s", (20, 33, 3), 3)
+    donor = classifier()
+    zoo._take(coarse, donor)
+    np.testing.assert_array_equal(np.ravel(coarse.get_layer("fc6").kernel), np.ravel(donor.get_layer("fc6").kernel))
+    coarse.save(tmp_path / "a.keras")
+    fine = create_model("fcn16s", (20, 33, 3), 3, tmp_path / "a.keras")
+    np.testing.assert_array_equal(fine.get_layer("fc6").kernel, coarse.get_layer("fc6").kernel)
+    assert zoo.backbone_of("fcn8s") == "vgg16"
 
 
 def test_only_networks_with_vggs_layers_begin_an_fcn():

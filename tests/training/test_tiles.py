@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from keras_cnns.errors import InputError
+from keras_cnns.models import create_model, info
 from keras_cnns.training import tiles
 
 
@@ -103,6 +104,12 @@ def test_no_more_than_a_window_is_read():
 def test_tiles_that_cannot_be_are_told(input_shape, tile, overlap, says):
     with pytest.raises(InputError, match=says):
         labelled(network("same", input_shape), image(80, 80), tile, overlap)
+
+
+def test_a_tile_whose_border_would_go_unseen_is_refused_with_the_next_that_works():
+    unet = info.weightless(lambda: create_model("unet", (None, None, 3)))
+    with pytest.raises(InputError, match="such as 572"):
+        labelled(unet, image(80, 80), 584)
 
 
 def test_an_answer_of_another_size_is_told():

@@ -45,6 +45,7 @@ class Variant(NamedTuple):
     upsampling: str  # the last one
     stride: int      # of it
     offset: int      # of the last crop
+    backbone = "vgg16"
 
 
 class Dilated(NamedTuple):
@@ -176,6 +177,8 @@ def head(x, inputs, num_classes, activation, name):
 
 def on_backbone(v, input_shape, num_classes, activation):
     inputs, _ = common.pixels(input_shape, (320, 320, 3))
+    if inputs.shape[-1] != 3:
+        raise InputError(f"input_shape={tuple(input_shape)}: the backbones of fcn see RGB; give 3 channels.")
     whole = backbones.trunk(v.backbone)
     maps = backbones.features(whole, v.features, v.backbone)
     strides = faster_rcnn.strides_of(maps, whole.input, v.features)
