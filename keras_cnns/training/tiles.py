@@ -27,9 +27,9 @@ def label(network, image, into, tile=None, overlap=None, progress=True):
       into: what is written in the same way: `[H, W]` for labels, or `[H, W, K]` for probabilities.
       tile: the side, in pixels, of what the network is shown at once, where its input has no fixed size.
       overlap: pixels of a tile's answer that are dropped on each side, rounded up to whole strides; by default none
-        where the network answers for the middle only, as U-Net, and a quarter of the tile where it answers for all
-        that it is shown, and so at its border for what padding made up. With as many as the network sees to each side
-        tiles leave no trace.
+        where the network answers for the middle only, as U-Net, and a quarter of the tile, if it is as large as three
+        strides, where it answers for all that it is shown, and so at its border for what padding made up. With as many
+        as the network sees to each side tiles leave no trace.
       progress: show a bar on standard error.
 
     Raises:
@@ -51,7 +51,9 @@ def label(network, image, into, tile=None, overlap=None, progress=True):
         raise InputError(f"tile={tile}: {network.name} would leave out some of it right and below; give a tile of "
                          f"which it sees all, such as {_whole_tile(network, tile)}.")
     if overlap is None:
-        overlap = 0 if size != shape[:2] else min(shape[:2]) // 4
+        side = min(shape[:2])
+        most = max(side - segmented.STRIDE, 0) // 2 // segmented.STRIDE * segmented.STRIDE  # so that a stride is left
+        overlap = 0 if size != shape[:2] else min(side // 4, most)
     overlap = -(-overlap // segmented.STRIDE) * segmented.STRIDE
     kept = [segmented.step(side - 2 * overlap) for side in size]
     if min(kept) < 1:
