@@ -172,11 +172,16 @@ def _from_file(path):
             found = _of_authors(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: is no file of proposals ({error}).") from None
-    if bad := [key for key, boxes in found.items() if boxes.ndim != 2 or boxes.shape[1] != 4]:
-        raise InputError(f"{path}: boxes of {bad[0]!r} are of shape {found[bad[0]].shape}, expected [R, 4].")
-    return found
+    for key, boxes in found.items():
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise InputError(f"{path}: boxes of {key!r} are of shape {boxes.shape}, expected [R, 4].")
+        wrong = ~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1))
+        if wrong.any():
+            raise InputError(f"{path}: box {wrong.argmax()} of {key!r} is {boxes[wrong.argmax()].tolist()}; expected "
+                             "(x1, y1, x2, y2), pixels, of some area.")
+    return {key: boxes[np.sort(np.unique(boxes, axis=0, return_index=True)[1])] for key, boxes in found.items()}
 
 
 def _of_authors(path):

@@ -35,6 +35,8 @@ def compiled(network, optimizer, recipe, samples):
     if without := [sample.name for sample in samples if sample.segmentation is None]:
         raise InputError(f"{without[0]}: has no segmentation, which {network.name} learns from; read the data as "
                          "segmentation data.")
+    if recipe.border:
+        segmented.border_weights(np.zeros((1, 1), int), *recipe.border)  # so that a lack of SciPy is told at once
     names = _outputs(network)
     logits = keras.Model(network.input, {name: network.get_layer(name).input for name in names}, name=network.name)
     classes = network.get_layer("predictions").output.shape[-1]

@@ -73,6 +73,9 @@ def test_boxes_come_from_a_file(samples, tmp_path):
     np.testing.assert_array_equal(found[0].proposals, [[1, 2, 30, 40]])
     with pytest.raises(InputError, match="has no boxes of image 'x'"):
         proposals.with_proposals([samples[0]._replace(image_id="x")], tmp_path / "a.npz")
+    np.savez(tmp_path / "c.npz", **{samples[0].image_id: np.float32([[1, 2, 30, 40], [5, 6, 5, 8]])})
+    with pytest.raises(InputError, match="box 1 of .* is .5.0, 6.0, 5.0, 8.0.; expected"):
+        proposals.with_proposals(samples[:1], tmp_path / "c.npz")
     (tmp_path / "b.npz").write_bytes(b"nothing")
     with pytest.raises(InputError, match="no file of proposals"):
         proposals.with_proposals(samples, tmp_path / "b.npz")
