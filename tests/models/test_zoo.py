@@ -125,7 +125,9 @@ def test_a_step_in_mixed_precision_changes_the_weights_and_stays_finite(name):
     before = [np.array(w) for w in network.trainable_weights]
     training = compiled(network, 1e-4, run_eagerly=True)  # the same arithmetic; the traced step learns by heart below
     # Eight images, since batch norm over two points of a 1x1 map is singular: gradients of 4e7 even in float32.
-    loss = training.train_on_batch(images(name), {key: np.arange(8) for key in training.output})
+    # NIN's last kernel is zero at first and hands nothing back, then too little for half precision without a scale.
+    for _ in range(3 if name.startswith("nin") else 1):
+        loss = training.train_on_batch(images(name), {key: np.arange(8) for key in training.output})
     assert np.isfinite(loss).all()
     after = [np.array(w) for w in network.trainable_weights]
     assert all(np.isfinite(w).all() for w in after)
