@@ -18,7 +18,7 @@ def options(*words):
 
 def test_samples_get_as_many_proposals_as_the_network_takes(tmp_path):
     samples = synthetic.samples(2)
-    np.savez(tmp_path / "boxes.npz", **{s.image_id: np.tile(s.boxes[:1], (1500, 1)) for s in samples})
+    np.savez(tmp_path / "boxes.npz", **{s.image_id: s.boxes[:1] + np.arange(1500)[:, None] / 100 for s in samples})
     given = options("--proposals", str(tmp_path / "boxes.npz"))
     found = regions.proposed(given, "fast_rcnn_resnet18", samples)
     assert [len(s.proposals) for s in found] == [1000, 1000]
