@@ -2,7 +2,7 @@
 
     1_proposals         selective search's, of samples that have none: as of `data.proposals`
     2_fine_tune         the CNN as a classifier of regions; of SPP-net its fully connected layers, of at most 64
-                        regions an image (2_pyramids.npz); before, of SPP-net without weights, 2_convolutions: the whole
+                        regions an image (2_pyramids.npy); before, of SPP-net without weights, 2_convolutions: the whole
                         network as R-CNN's
     3_features          of each image what SVMs and regressions learn from: fc7 of all regions, pool5 of those near an
                         object, in half precision
@@ -89,7 +89,7 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
 
     _say(3, "features")
     cached = Features(folder / "3_features", module.features(network, v), v, samples, known, features)
-    for i in _track(len(samples), "Features"):
+    for i in _track(range(len(samples)), "Features"):
         cached[i]
     if cached.lacking:
         print(f"The features of {cached.lacking} images found no room: {features / 2**30:.1f} GiB are used up.")
@@ -191,7 +191,7 @@ class _FineTuning:
         below = self.network.layers[:self.network.layers.index(self.network.get_layer("spp"))]
         for layer in below:
             layer.trainable = False
-        pyramids, labels = self.pyramids(folder / "2_pyramids.npz")
+        pyramids, labels = self.pyramids(folder / "2_pyramids.npy")
         objects, background = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
 
         def pooled(first_step, steps):
@@ -203,7 +203,7 @@ class _FineTuning:
 
     def pyramids(self, path):
         """The pyramids of some regions of each image `[N, P]`, half precision, a quarter of objects where there are as
-        many, and their labels `[N]`.
+        many, and their labels `[N]`. They are on disk, of VGG-16 and VOC07 16 GB.
         """
         rows = []
         for i in range(len(self.samples)):
@@ -212,16 +212,24 @@ class _FineTuning:
             first = own[0][:round(SHARE * OF_AN_IMAGE)]
             rows.append(np.concatenate([first, own[1][:OF_AN_IMAGE - len(first)]]))
         labels = self.label[np.concatenate(rows)]
-        found = _load(path, ("pyramids", "labels"))
-        if found and np.array_equal(found["labels"], labels):
-            return found["pyramids"], labels
         given = rcnn.inputs(self.v, None)
         graph = keras.Model(given, sppnet.pyramids(self.network, self.v, given))
-        pooled = [np.float16(_answer(graph, self.samples[i], self.boxes[rows[i]], self.v))
-                  for i in _track(len(rows), "Pyramids")]
-        pooled = np.concatenate(pooled)
-        _save(path, pyramids=pooled, labels=labels)
-        return pooled, labels
+        row = np.dtype([("pyramid", "<f2", (graph.output.shape[-1],)), ("label", "<i4")])
+        found = _mapped(path, row)
+        if found is None or not np.array_equal(found["label"], labels):
+            _write(path, lambda aside: self._pool(aside, row, graph, rows))
+            found = _mapped(path, row)
+        return found["pyramid"], labels
+
+    def _pool(self, path, row, graph, rows):
+        header = {"descr": np.lib.format.dtype_to_descr(row), "fortran_order": False, "shape": (sum(map(len, rows)),)}
+        with open(path, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for i in _track(range(len(rows)), "Pyramids"):
+                part = np.zeros(len(rows[i]), row)
+                part["pyramid"] = _answer(graph, self.samples[i], self.boxes[rows[i]], self.v)
+                part["label"] = self.label[rows[i]]
+                file.write(part.tobytes())
 
     def run(self, trained, folder, elements):
         """Trains a network, the whole one or a part of it, from the last checkpoint in its folder; its history."""
@@ -323,30 +331,31 @@ def _regressions(path, features, v, class_names):
     _say(5, "regressions of boxes")
     found = _load(path, ("weights", "biases"))
     if not found:
-        classes = range(1, len(class_names) + 1)
-        of_class = {label: ([], []) for label in classes}  # in half precision, since these are held in memory
-        for i in _track(len(features), "Regressions"):
-            known, item = features.known[i], features[i]
-            pairs = item["pairs"]
-            offsets = np.array(box_ops.encode(known.matched[pairs], known.boxes[pairs])).reshape(-1, 4)
-            for label, parts in of_class.items():
-                own = known.label[pairs] == label
-                for part, rows in zip(parts, (np.float16(item["pool5"]), offsets)):
-                    part.append(rows[own])
-        solved = [svm.ridge(*map(np.concatenate, of_class.pop(label)), v.ridge) for label in classes]
+        solved = [svm.ridge(_pairs(features, label), v.ridge)
+                  for label in _track(range(1, len(class_names) + 1), "Regressions")]
         weights, biases = (np.stack(parts, axis) for parts, axis in zip(zip(*solved), (1, 0)))
         found = {"weights": weights, "biases": biases}
         _save(path, **found)
     return found["weights"], found["biases"]
 
 
+def _pairs(features, label):
+    """Of a class: `(pool5 [n, P], offsets [n, 4])` an image; of those without such regions nothing is read."""
+    for i, known in enumerate(features.known):
+        pairs = np.flatnonzero(known.overlap > features.v.pairs)
+        own = known.label[pairs] == label
+        if own.any() or i == 0:
+            rows = pairs[own]
+            yield features[i]["pool5"][own], np.array(box_ops.encode(known.matched[rows], known.boxes[rows]))
+
+
 def _say(number, what):
     print(f"Stage {number} of 5: {what}", flush=True)
 
 
-def _track(count, title):
+def _track(items, title):
     console = rich.console.Console(stderr=True)
-    return rich.progress.track(range(count), title, transient=True, disable=not console.is_terminal, console=console)
+    return rich.progress.track(items, title, transient=True, disable=not console.is_terminal, console=console)
 
 
 def _write(path, write):
@@ -358,6 +367,15 @@ def _write(path, write):
 
 def _save(path, **arrays):
     _write(path, lambda aside: np.savez(aside, **arrays))
+
+
+def _mapped(path, dtype):
+    """The rows of a file, which stay on disk; None if it is not there, damaged, or has others."""
+    try:
+        found = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.dtype == dtype else None
 
 
 def _load(path, keys):

@@ -99,24 +99,49 @@ def _rows(images, keys, width):
     return found
 
 
-def ridge(features, offsets, penalty):
-    """Ridge regression of boxes' offsets: `[N, P], [N, 4] ->` `[P, 4]`, `[4]`; zeros of no examples.
+def ridge(parts, penalty):
+    """Ridge regression of boxes' offsets: features `[N, P]`, offsets `[N, 4] ->` weights `[P, 4]`, biases `[4]`.
 
     Features are scaled to a norm of 20, offsets are made uncorrelated before, and the bias is a feature, held back as
     all others.
+
+    Args:
+      parts: an iterable of pairs `(features [n, P], offsets [n, 4])`, walked once; of features no more than P rows and
+        matrices of `[P, P]` are ever held. Zeros are answered if all are of no rows.
     """
-    if not len(features):
-        return np.zeros((features.shape[1], 4), "float32"), np.zeros(4, "float32")
-    features, offsets = np.float64(features), np.float64(offsets)
-    scale = NORM / max(np.linalg.norm(features, axis=1).mean(), 1e-6)
-    x = np.insert(features * scale, features.shape[1], 1.0, axis=1)
+    held, offsets, norms, matrix, products, width = [], [], 0.0, None, 0.0, 0
+    for features, own in parts:
+        width = features.shape[1]
+        held.append(features)
+        offsets.append(np.float64(own))
+        norms += np.linalg.norm(np.float64(features), axis=1).sum()
+        if matrix is None and sum(map(len, held)) > width:
+            matrix = np.zeros((width + 1, width + 1))
+        if matrix is not None:
+            for rows, goals in zip(held, offsets[-len(held):]):
+                x = _with_ones(rows)
+                matrix += x.T @ x
+                products += x.T @ _with_ones(goals)
+            held.clear()
+    offsets = np.concatenate(offsets)
+    if not len(offsets):
+        return np.zeros((width, 4), "float32"), np.zeros(4, "float32")
+    scale = np.append(np.full(width, NORM / max(norms / len(offsets), 1e-6)), 1.0)
     mean = offsets.mean(0)
     spread, axes = np.linalg.eigh(np.cov((offsets - mean).T, bias=True))
     spread = np.sqrt(np.maximum(spread, 0.0) + 1e-3)
-    goals = (offsets - mean) @ (axes / spread) @ axes.T
-    if len(x) < x.shape[1]:  # the same, of a smaller matrix
-        found = x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), goals)
+    whitened = np.concatenate([axes, -mean[None] @ axes]) / spread @ axes.T  # `[offsets, 1] @` this
+    if matrix is None:  # fewer rows than features: the same, of a smaller matrix
+        x = _with_ones(np.concatenate(held)) * scale
+        found = x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), _with_ones(offsets) @ whitened)
     else:
-        found = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ goals)
+        matrix *= scale
+        matrix *= scale[:, None]
+        matrix[np.diag_indices_from(matrix)] += penalty
+        found = np.linalg.solve(matrix, products * scale[:, None] @ whitened)
     found = found @ (axes * spread) @ axes.T
-    return np.float32(found[:-1] * scale), np.float32(found[-1] + mean)
+    return np.float32(found[:-1] * scale[:-1, None]), np.float32(found[-1] + mean)
+
+
+def _with_ones(rows):
+    return np.insert(np.float64(rows), rows.shape[1], 1.0, axis=1)

@@ -200,11 +200,11 @@ def test_ridge_equals_scikit_learns_of_decorrelated_offsets(count):
 
     rng = np.random.default_rng(count)
     x, y = rng.normal(size=(count, 20)) * 3, rng.normal(size=(count, 4)) @ rng.normal(size=(4, 4))
-    weights, bias = svm.ridge(x, y, 10.0)
+    weights, bias = svm.ridge(zip(np.split(x, [3, 3, 8]), np.split(y, [3, 3, 8])), 10.0)
     scaled = np.insert(x * 20 / np.linalg.norm(x, axis=1).mean(), 20, 1, axis=1)
     values, vectors = np.linalg.eigh((y - y.mean(0)).T @ (y - y.mean(0)) / count)
     root = np.sqrt(values + 1e-3)
     model = Ridge(10.0, fit_intercept=False).fit(scaled, (y - y.mean(0)) @ vectors @ np.diag(1 / root) @ vectors.T)
     want = model.predict(scaled) @ vectors @ np.diag(root) @ vectors.T + y.mean(0)
     np.testing.assert_allclose(x @ weights + bias, want, atol=1e-4)
-    assert not svm.ridge(x[:0], y[:0], 10.0)[0].any()
+    assert not svm.ridge([(x[:0], y[:0])], 10.0)[0].any()
