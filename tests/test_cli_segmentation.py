@@ -7,6 +7,7 @@ from PIL import Image
 from keras_cnns import cli
 from keras_cnns.data import synthetic
 from keras_cnns.models.segmentation import unet
+from keras_cnns.serving.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,16 @@ def test_what_a_segmenter_cannot_be_asked_is_told(capsys, run_folder, photo):
         capsys, "evaluate", run_folder, "--data", "synthetic:2", "--curves", photo / "c.png")
 
 
-def test_export_names_the_background(capsys, run_folder, tmp_path):
-    assert cli.main(["export", str(run_folder), str(tmp_path / "shapes")]) == 0
-    labels = (tmp_path / "shapes" / "1" / "assets.extra" / "labels.txt").read_text().split()
-    assert labels == ["background", *synthetic.CLASSES]
+def test_exported_and_served_it_answers_a_query_as_predict_does(capsys, run_folder, photo):
+    assert cli.main(["export", str(run_folder), str(photo / "served" / "shapes")]) == 0
+    labels = photo / "served" / "shapes" / "1" / "assets.extra" / "labels.txt"
+    assert labels.read_text().split() == ["background", *synthetic.CLASSES]
+    assert cli.main(["predict", str(run_folder), str(photo / "a.png"), "--output", str(photo / "here")]) == 0
+    capsys.readouterr()
+    with Server(photo / "served", port=0) as server:
+        assert cli.main(["query", f"127.0.0.1:{server.port}", "shapes", str(photo / "a.png"), "--labels", str(labels),
+                         "--output", str(photo / "there")]) == 0
+    assert "the labels in a_labels.png" in capsys.readouterr().out
+    for name in ("a.png", "a_labels.png"):
+        with Image.open(photo / "here" / name) as one, Image.open(photo / "there" / name) as two:
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(two))

@@ -56,6 +56,26 @@ def save(picture, path):
         raise InputError(f"{path}: cannot be written ({error}); name a .png file elsewhere.") from None
 
 
+def save_labels(image, labels, names, path):
+    """Pictures of a segmenter's labels, uint8 `[H, W]`: over the image, and beside it a PNG file of palette indices.
+
+    Prints what share of the pixels each class has.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from keras_cnns import pictures
+
+    save(pictures.labelled(image, labels, names), path)
+    numbers = Image.fromarray(labels)
+    numbers.putpalette([part for label in range(256) for part in (pictures.colour(label) if label else (0, 0, 0))])
+    save(numbers, path.with_name(f"{path.stem}_labels.png"))
+    print(f"{path}: the labels in {path.stem}_labels.png (class, share of the pixels)")
+    for label, count in enumerate(np.bincount(labels.reshape(-1))):
+        if count:
+            print("", names[label] if names and label < len(names) else label, f"{count / labels.size:.4f}", sep="\t")
+
+
 def read(options, task, split=None, class_names=None):
     """Samples and class names of `--data` for a task; says what was skipped."""
     from keras_cnns.data import named

@@ -55,7 +55,7 @@ def objects(options, network, samples, names):
                                 masks=detect.mask_pixels(found))
         if "keypoints" in found:
             pictures.dots(picture, found["keypoints"])
-        _save(picture, folder / f"{sample.image_id}.png")
+        common.save(picture, folder / f"{sample.image_id}.png")
         print(f"{folder / sample.image_id}.png: {len(found['boxes'])} objects")
 
 
@@ -74,7 +74,7 @@ def poses(options, network, samples, names):
     folder = pathlib.Path(options.output)
     for sample, image, joints in zip(samples, decoded, found):
         picture = pictures.skeleton(Image.fromarray(image), joints[None], names, options.score_threshold)
-        _save(picture, folder / f"{sample.image_id}.png")
+        common.save(picture, folder / f"{sample.image_id}.png")
         sure = joints[:, 2] > options.score_threshold
         print(f"{folder / sample.image_id}.png: {sure.sum()} joints of {len(names)} (joint, heat, x, y)")
         for name, (x, y, heat) in zip(names, joints):
@@ -83,10 +83,6 @@ def poses(options, network, samples, names):
 
 def pixels(options, network, samples, names):
     """Pictures of the labels over the image, and the labels themselves: PNG files of palette indices."""
-    import numpy as np
-    from PIL import Image
-
-    from keras_cnns import pictures
     from keras_cnns.data import images
     from keras_cnns.training import segment, tiles
 
@@ -100,25 +96,9 @@ def pixels(options, network, samples, names):
     decoded = [images.decode(s.source, s.name) for s in samples]
     names = common.with_background(names, graph.output_shape[-1])
     for sample, image, labels in zip(samples, decoded, segment.segment(network, samples, options.tile)):
-        path = folder / f"{sample.image_id}.png"
-        _save(pictures.labelled(image, labels, names), path)
-        numbers = Image.fromarray(labels)
-        numbers.putpalette([part for label in range(256) for part in (pictures.colour(label) if label else (0, 0, 0))])
-        _save(numbers, folder / f"{sample.image_id}_labels.png")
-        print(f"{path}: the labels in {sample.image_id}_labels.png (class, share of the pixels)")
-        for label, count in enumerate(np.bincount(labels.reshape(-1))):
-            if count:
-                print("", names[label] if names else label, f"{count / labels.size:.4f}", sep="\t")
+        common.save_labels(image, labels, names, folder / f"{sample.image_id}.png")
 
 
 def _different_names(samples):
     if len({s.image_id for s in samples}) < len(samples):
         raise InputError("Two images have one name, and so would their pictures; predict them into two folders.")
-
-
-def _save(picture, path):
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be written ({error.strerror}); name a folder that can.") from None

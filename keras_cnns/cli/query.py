@@ -1,7 +1,9 @@
 """Send images to a model server."""
 
+import io
 import pathlib
 
+from keras_cnns.cli import common
 from keras_cnns.errors import InputError
 
 
@@ -10,6 +12,7 @@ def arguments(parser):
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG or PNG files")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    parser.add_argument("--output", default="predictions", metavar="FOLDER", help="of a segmenter's pictures")
     parser.add_argument("--score-threshold", type=float, default=0.5, help="default 0.5")
 
 
@@ -29,27 +32,51 @@ def run(options):
                     raise InputError(f"{path}: {error}; give a model the server has, with a signature \"jpeg\", and a "
                                      "whole JPEG or PNG file.") from None
                 raise
-            if not {"probabilities", "detection_scores", "keypoints"} & set(answer):
-                raise InputError(f"{options.model} answers {', '.join(sorted(answer))}, neither probabilities nor "
-                                 "detections nor keypoints. Ask it with keras_cnns.serving.Client.")
             answer = {name: value[0] for name, value in answer.items()}
             if "probabilities" in answer:
-                print(f"{path}: the best of {len(answer['probabilities'])} classes (class, probability)")
-                for label in (-answer["probabilities"]).argsort(kind="stable")[:5]:
-                    name = names[label] if names and label < len(names) else label
-                    print("", name, f"{answer['probabilities'][label]:.3f}", sep="\t")
-                continue
-            if "keypoints" in answer:
-                heat = answer["keypoint_scores"]
-                print(f"{path}: {(heat > options.score_threshold).sum()} of {len(heat)} joints (joint, heat, y, x)")
-                for i, (y, x) in enumerate(answer["keypoints"]):
-                    print("", names[i] if names and i < len(names) else i, f"{heat[i]:.3f}", f"{y:.3f}", f"{x:.3f}",
-                          sep="\t")
-                continue
-            sure = answer["detection_scores"] > options.score_threshold
-            print(f"{path}: {sure.sum()} objects (class, score, ymin, xmin, ymax, xmax)")
-            for i in sure.nonzero()[0]:
-                label = int(answer["detection_classes"][i])
-                name = names[label - 1] if names and label <= len(names) else label
-                print("", name, f"{answer['detection_scores'][i]:.3f}",
-                      *(f"{edge:.3f}" for edge in answer["detection_boxes"][i]), sep="\t")
+                classes(path, answer, names)
+            elif "keypoints" in answer:
+                joints(path, answer, names, options)
+            elif "label_maps" in answer:
+                pixels(path, answer, names, options)
+            elif "detection_scores" in answer:
+                objects(path, answer, names, options)
+            else:
+                raise InputError(f"{options.model} answers {', '.join(sorted(answer))}, neither probabilities nor "
+                                 "detections nor keypoints nor labels of pixels. Ask it with "
+                                 "keras_cnns.serving.Client.")
+
+
+def classes(path, answer, names):
+    print(f"{path}: the best of {len(answer['probabilities'])} classes (class, probability)")
+    for label in (-answer["probabilities"]).argsort(kind="stable")[:5]:
+        name = names[label] if names and label < len(names) else label
+        print("", name, f"{answer['probabilities'][label]:.3f}", sep="\t")
+
+
+def joints(path, answer, names, options):
+    heat = answer["keypoint_scores"]
+    print(f"{path}: {(heat > options.score_threshold).sum()} of {len(heat)} joints (joint, heat, y, x)")
+    for i, (y, x) in enumerate(answer["keypoints"]):
+        print("", names[i] if names and i < len(names) else i, f"{heat[i]:.3f}", f"{y:.3f}", f"{x:.3f}", sep="\t")
+
+
+def pixels(path, answer, names, options):
+    import numpy as np
+    from PIL import Image
+
+    from keras_cnns.data import images
+
+    labels = np.array(Image.open(io.BytesIO(answer["label_maps"])))
+    common.save_labels(images.decode(pathlib.Path(path).read_bytes(), path), labels, names,
+                       pathlib.Path(options.output) / f"{pathlib.Path(path).stem}.png")
+
+
+def objects(path, answer, names, options):
+    sure = answer["detection_scores"] > options.score_threshold
+    print(f"{path}: {sure.sum()} objects (class, score, ymin, xmin, ymax, xmax)")
+    for i in sure.nonzero()[0]:
+        label = int(answer["detection_classes"][i])
+        name = names[label - 1] if names and label <= len(names) else label
+        print("", name, f"{answer['detection_scores'][i]:.3f}",
+              *(f"{edge:.3f}" for edge in answer["detection_boxes"][i]), sep="\t")
