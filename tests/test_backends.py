@@ -48,9 +48,8 @@ print(json.dumps([{key: np.array(value).tolist() for key, value in found.items()
 """
 
 
-@pytest.mark.parametrize("name", [
-    "faster_rcnn_resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in (
-        "fast_rcnn_resnet18", "rfcn_resnet18"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["faster_rcnn_resnet18", "fast_rcnn_resnet18", "rfcn_resnet18"])
 def test_the_detector_finds_the_same_under_jax_and_trains(name, tmp_path):
     keras.utils.set_random_seed(0)
     network = create_model(name, (96, 96, 3), 3)

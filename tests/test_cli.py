@@ -126,6 +126,7 @@ def test_a_run_leaves_its_network_labels_and_numbers(run_folder):
     assert keras.saving.load_model(run_folder / "network.keras").name == "faster_rcnn_resnet18"
 
 
+@pytest.mark.slow
 def test_training_goes_without_a_warning(tmp_path, voc):
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-m", "keras_cnns.cli", "train", "faster_rcnn_resnet18", "--data",

@@ -84,6 +84,7 @@ np.savez(sys.argv[1] + "/weights.npz", *network.get_weights())
 """
 
 
+@pytest.mark.slow
 def test_a_classifiers_decay_is_counted_once_on_two_replicas(tmp_path):
     losses_of_one, weights_of_one = run(CLASSIFIER, tmp_path / "one", "CPU:0")
     losses_of_two, weights_of_two = run(CLASSIFIER, tmp_path / "two", "CPU:0", "CPU:1")

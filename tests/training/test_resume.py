@@ -30,8 +30,8 @@ def losses(folder):
     return [[epoch[key] for key in sorted(epoch)] for epoch in json.loads((folder / "history.json").read_text())]
 
 
-@pytest.mark.parametrize("model", [
-    "localizer_resnet18", pytest.param("faster_rcnn_resnet18", marks=pytest.mark.slow)])  # which throws dice
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["localizer_resnet18", "faster_rcnn_resnet18"])  # the second throws dice
 def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(model, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
