@@ -19,7 +19,7 @@ negatives that overlap by more than 70 % all are kept, as in the authors' releas
 
 from typing import NamedTuple
 
-from keras import KerasTensor, Model, layers, ops, saving, tree
+from keras import KerasTensor, Model, initializers, layers, ops, saving, tree
 
 from keras_cnns.errors import InputError
 from keras_cnns.layers.roi import RoIPyramidPool, SpatialPyramidPool
@@ -78,7 +78,8 @@ def build(name="sppnet_detector_zf5", input_shape=None, num_classes=None):
     for fc in ("fc6", "fc7"):
         x = layers.Dense(v.width, activation="relu", kernel_initializer="he_normal", name=fc)(x)
         x = layers.Dropout(0.5, name=f"{fc}_dropout")(x)
-    return Model(trunk.input, {"cls": layers.Dense(classes + 1, dtype="float32", name="fc8")(x)}, name=name)
+    fc8 = layers.Dense(classes + 1, kernel_initializer=initializers.RandomNormal(stddev=0.01), dtype="float32", name="fc8")
+    return Model(trunk.input, {"cls": fc8(x)}, name=name)
 
 
 losses = rcnn.losses
