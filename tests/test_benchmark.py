@@ -36,8 +36,8 @@ def test_a_grid_is_every_detector_on_every_backbone_and_proposals_only_of_those_
     assert benchmark.asked_cells(options(cells=["rfcn * 64 50", "ssd vgg16 *"])) == [
         Cell("ssd", "vgg16", 64), Cell("ssd", "vgg16", 96), Cell("rfcn", "mobilenet_v1", 64, 50),
         Cell("rfcn", "vgg16", 64, 50)]
-    for wrong in ("yolo_v1", "vgg16"):
-        with pytest.raises(InputError, match="takes no backbone"):
+    for wrong in ("yolo_v1", "ssd300_vgg16"):
+        with pytest.raises(InputError, match="not of the grid"):
             benchmark.asked_cells(options(detectors=[wrong]))
 
 
@@ -91,8 +91,11 @@ def test_runs_that_are_none_are_refused(tmp_path):
     with pytest.raises(InputError, match="finished run"):
         benchmark.cells_of_run(tmp_path, options(), synthetic.CLASSES)
     (tmp_path / "network.keras").touch()
+    made = (tmp_path / "network.keras").stat().st_mtime
     assert benchmark.cells_of_run(tmp_path, options(), synthetic.CLASSES) == [
-        Cell("ssd", "resnet18", 96, None, str(tmp_path))]
+        Cell("ssd", "resnet18", 96, None, str(tmp_path), made)]
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "options": {"backbone": "vgg16"}}))
+    assert benchmark.cells_of_run(tmp_path, options(), synthetic.CLASSES)[0].backbone == "vgg16"
     with pytest.raises(InputError, match="its classes are disc"):
         benchmark.cells_of_run(tmp_path, options(), ["disc"])
 

@@ -126,6 +126,19 @@ def test_a_run_leaves_its_network_labels_and_numbers(run_folder):
     assert keras.saving.load_model(run_folder / "network.keras").name == "faster_rcnn_resnet18"
 
 
+def test_on_another_backbone(capsys, tmp_path):
+    words = ["train", "localizer", "--data", "synthetic:2", "--input-size", "32", "--batch", "2", "--epochs", "1",
+             "--output", str(tmp_path / "run")]
+    on = ["--backbone", "resnet20_cifar", "--features", "conv4_x"]
+    assert cli.main([*words, *on]) == 0
+    network = keras.saving.load_model(tmp_path / "run" / "network.keras", compile=False)
+    assert network.get_layer("cls_score").input.shape[-1] == 64
+    assert "other options" in refused(capsys, *words)
+    assert "has its paper's own" in refused(capsys, "train", "rcnn_alexnet", "--data", "synthetic:2", *on)
+    assert "'ssd' takes a backbone" in refused(
+        capsys, "train", "ssd300_vgg16", "--data", "synthetic:2", "--output", tmp_path / "other", *on)
+
+
 @pytest.mark.slow
 def test_training_goes_without_a_warning(tmp_path, voc):
     done = subprocess.run(

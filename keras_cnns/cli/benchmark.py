@@ -95,16 +95,15 @@ def asked_cells(options):
     """The cells of the grid that the options name.
 
     Raises:
-      InputError: a detector that takes no backbone.
+      InputError: a detector that is not of the grid.
     """
     from keras_cnns import models
 
     cells = []
     for name in options.detectors:
-        module = models.module_of(name)
-        if "backbone" not in inspect.signature(module.build).parameters or module.TASK != "detection":
-            raise InputError(f"--detectors {name}: takes no backbone. Known: {', '.join(DETECTORS)}.")
-        counts = options.proposals if has_proposals(module) else (None,)
+        if name not in DETECTORS:
+            raise InputError(f"--detectors {name}: not of the grid. Known: {', '.join(DETECTORS)}.")
+        counts = options.proposals if has_proposals(models.module_of(name)) else (None,)
         cells += [Cell(name, *rest) for rest in itertools.product(options.backbones, options.sizes, counts)]
     patterns = options.cells or ["*"]
     return [cell for cell in cells if any(fnmatch.fnmatchcase(cell.name, pattern) for pattern in patterns)]
@@ -135,7 +134,10 @@ def cells_of_run(folder, options, classes):
                          f"{', '.join(classes)}.")
     row = module.VARIANTS[settings["model"]]
     side = (settings["input_shape"] or models.model_info(settings["model"]).input_shape)[0]
-    return [Cell(detector, getattr(row, "base", row).backbone, side, count, str(folder))  # R-FCN's stands on another's
+    row = getattr(row, "base", row)  # R-FCN's stands on another's
+    backbone = (settings.get("options") or {}).get("backbone", row.backbone)
+    made = pathlib.Path(folder, "network.keras").stat().st_mtime
+    return [Cell(detector, backbone, side, count, str(folder), made)
             for count in (options.proposals if has_proposals(module) else (None,))]
 
 

@@ -23,6 +23,7 @@ class Cell(NamedTuple):
     size: int             # of the square image, pixels a side
     proposals: int | None = None  # of detectors that have any
     run: str | None = None        # folder of the trained network; else its weights are chance's
+    made: float | None = None     # when that was, seconds as of `time.time`
 
     @property
     def name(self):

@@ -1,6 +1,9 @@
 """Train a network; the same command goes on after an interruption."""
 
+import inspect
+
 from keras_cnns.cli import common, regions
+from keras_cnns.errors import InputError
 
 
 def arguments(parser):
@@ -11,6 +14,9 @@ def arguments(parser):
     parser.add_argument("--input-size", type=common.positive, nargs="+", metavar="PIXELS",
                         help="side, or height and width")
     parser.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file")
+    parser.add_argument("--backbone", metavar="MODEL", help=(
+        "a classifier, for the models that stand on any: faster_rcnn, rfcn, ssd, localizer, fcn"))
+    parser.add_argument("--features", nargs="+", metavar="LAYER", help="of the backbone that the model looks at")
     regions.arguments(parser)
     parser.add_argument("--alternate", action="store_true", help="Faster R-CNN in its paper's four steps")
     parser.add_argument("--seed", type=int, default=0)
@@ -41,9 +47,15 @@ def run(options):
         validation = common.read(options, module.TASK, options.validation_split, names)[0]
     samples, validation = (regions.proposed(options, options.name, part) for part in (samples, validation))
     folder = options.output or f"runs/{options.name}"
+    asked = {key: getattr(options, key) for key in ("backbone", "features") if getattr(options, key)}
+    if unknown := [key for key in asked if key not in inspect.signature(module.build).parameters]:
+        raise InputError(f"--{unknown[0]}: {options.name} has its paper's own; faster_rcnn, rfcn, ssd, localizer and "
+                         "fcn stand on any classifier.")
+    if len(asked.get("features", ())) == 1:
+        asked["features"] = asked["features"][0]
     train = alternate.train if options.alternate else stages.train if module in stages.METHODS else runs.train
     _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
-                       options.weights, validation, options.devices)
+                       options.weights, validation, options.devices, **asked)
     epochs = [numbers for numbers in history if "loss" in numbers]
     last = ", ".join(f"{key} {value:.4g}" for key, value in (epochs[-1] | history[-1]).items())
     print(f"{folder}/network.keras after {len(epochs)} epochs: {last}")

@@ -67,7 +67,7 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
         begins = folder / step.begins / "network.keras" if step.begins else weights
         _, epochs = runs.train(
             name, samples, class_names, folder / step.name, recipe, input_shape, seed, begins,
-            validation if step is STEPS[-1] else (), devices, _Task(step, folder, options))
+            validation if step is STEPS[-1] else (), devices, _Task(step, folder), **options)
         history += [{"step": number, **epoch} for epoch in epochs]
     last = folder / STEPS[-1].name
     network = create_model(name, input_shape, len(class_names), last / "network.keras", **options)  # whole, to learn on
@@ -83,14 +83,12 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
 class _Task:
     """A step as `runs` takes it: what is compiled, fed and evaluated."""
 
-    def __init__(self, step, folder, options):
-        self.step, self.folder, self.created = step, folder, options
+    def __init__(self, step, folder):
+        self.step, self.folder = step, folder
 
+    options = staticmethod(detect.options)
     elements = staticmethod(detect.elements)
     evaluation = staticmethod(detect.evaluation)
-
-    def options(self, name, samples):
-        return self.created
 
     def compiled(self, network, optimizer, recipe, samples):
         for part in ("backbone", "rpn_head", "roi_head"):

@@ -28,7 +28,7 @@ TASKS = {  # who says what is compiled, fed and evaluated
 
 
 def train(name, samples, class_names, folder, recipe=None, input_shape=None, seed=0, weights=None, validation=(),
-          devices=None, task=None):
+          devices=None, task=None, **options):
     """Trains a network on samples, from its last checkpoint if the folder has one.
 
     Args:
@@ -41,6 +41,7 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
         add in any order).
       validation: samples to evaluate on after each epoch. devices: as of `distribute.strategy`.
       task: what stands in for the model's row of `TASKS`, such as a step of `alternate`.
+      options: what `create_model` takes besides, such as a backbone.
 
     Returns:
       `(network, history)`: the whole trained network, and a dict of numbers an epoch: "loss", with the decay where the
@@ -54,12 +55,13 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
         raise InputError("No samples to train on; name a data set or a split that has some.")
     recipe = recipe or recipes.recipe(name)
     task = task or TASKS[models.module_of(name).TASK]
-    options = {**_frozen(name, weights), **task.options(name, samples)}
+    made = {**_frozen(name, weights), **task.options(name, samples), **options}
     classes = len(class_names) + getattr(task, "BACKGROUND", 0)
     folder = pathlib.Path(folder)
     settings = json.loads(json.dumps({
         "model": name, "input_shape": input_shape, "seed": seed, "weights": weights and str(weights),
-        "recipe": recipe._asdict(), "classes": list(class_names), "images": [s.image_id for s in samples]}))
+        "recipe": recipe._asdict(), "classes": list(class_names), "images": [s.image_id for s in samples],
+        "options": options or None}))
     _refuse_another_run(folder, settings)
     strategy = distribute.strategy(devices)
     replicas = strategy.num_replicas_in_sync if strategy else 1
@@ -69,7 +71,7 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
     steps = batches.steps_per_epoch(samples, recipe.batch)
     with distribute.scope(strategy):
         keras.utils.set_random_seed(seed)
-        network = create_model(name, input_shape, classes, weights, **options)
+        network = create_model(name, input_shape, classes, weights, **made)
         # The network holds the optimizer, too, so that they are saved together; what is trained may be a part of it.
         network.compile(recipes.optimizer(recipe, steps))
         recipes.decay_in_gradient(network, recipe)

@@ -78,8 +78,9 @@ def build(name="sppnet_detector_zf5", input_shape=None, num_classes=None):
     for fc in ("fc6", "fc7"):
         x = layers.Dense(v.width, activation="relu", kernel_initializer="he_normal", name=fc)(x)
         x = layers.Dropout(0.5, name=f"{fc}_dropout")(x)
-    fc8 = layers.Dense(classes + 1, kernel_initializer=initializers.RandomNormal(stddev=0.01), dtype="float32", name="fc8")
-    return Model(trunk.input, {"cls": fc8(x)}, name=name)
+    x = layers.Dense(classes + 1, kernel_initializer=initializers.RandomNormal(stddev=0.01), dtype="float32",
+                     name="fc8")(x)
+    return Model(trunk.input, {"cls": x}, name=name)
 
 
 losses = rcnn.losses
