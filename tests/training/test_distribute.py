@@ -91,3 +91,32 @@ def test_a_classifiers_decay_is_counted_once_on_two_replicas(tmp_path):
     np.testing.assert_allclose(losses_of_two, losses_of_one, rtol=1e-4)
     for one, two in zip(weights_of_one, weights_of_two, strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)
+
+
+STAGES = """
+import sys
+import numpy as np
+import tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_cnns.data import synthetic
+from keras_cnns.training import recipes, stages
+folder, model, *devices = sys.argv[1:]
+samples = [s._replace(proposals=np.concatenate([s.boxes + 2, [[0, 0, 40, 40], [5, 90, 60, 150]]]).astype("float32"))
+           for s in synthetic.samples(4)]
+recipe = recipes.recipe(model)._replace(batch=8, epochs=2)
+network, history = stages.train(model, samples, synthetic.CLASSES, folder, recipe, devices=devices)
+np.savez(folder + "/weights.npz", *network.get_weights())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["rcnn_resnet20", "sppnet_detector_resnet20"])
+def test_stages_are_trained_on_two_devices(model, tmp_path):
+    """Not with one device's numbers: batch norm sees a half on each."""
+    losses_of_one, weights_of_one = run(STAGES, tmp_path / "one", model, "CPU:0")
+    losses_of_two, weights_of_two = run(STAGES, tmp_path / "two", model, "CPU:0", "CPU:1")
+    assert len(losses_of_one) == len(losses_of_two) == 3  # two epochs and the features
+    assert np.isfinite([losses_of_one[:2], losses_of_two[:2]]).all()
+    assert all(np.isfinite(two).all() and one.shape == two.shape
+               for one, two in zip(weights_of_one, weights_of_two, strict=True))
