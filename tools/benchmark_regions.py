@@ -29,7 +29,8 @@ from keras_cnns.training import detect, recipes, stages  # noqa: E402
 
 IMAGES = 5011  # of VOC07's trainval
 # Seconds an image and how many times as fast as R-CNN, without proposals, VGG-16 ("L") on VOC07: as printed in
-# arXiv:1504.08083, Table 4, on a K40; of Faster R-CNN, its own proposals included, arXiv:1506.01497, Table 5.
+# arXiv:1504.08083, Table 4, on a K40; of Faster R-CNN, its own proposals included, arXiv:1506.01497, Table 5, and
+# the ratio divided here.
 PAPERS = {"R-CNN": "47 s, 1", "SPP-net": "2.3 s, 20", "SPP-net, one size": "", "Fast R-CNN": "0.32 s, 146",
           "Fast R-CNN, SVD": "0.22 s, 213", "Faster R-CNN": "0.198 s, 237"}
 AT_ONCE = 16  # regions, of R-CNN's 128 that a step learns from
