@@ -54,6 +54,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--training", action="store_true", help="a step of training as well")
+    parser.add_argument("--dtype-policy", default="float32", help="of ours, such as mixed_bfloat16; theirs is float32")
     options = parser.parse_args()
 
     import tensorflow as tf
@@ -67,7 +68,7 @@ def main():
     corner = rng.uniform(0, 500, (1, OBJECTS, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(50, 300, (1, OBJECTS, 2))], -1).astype("float32")
     labels = rng.integers(1, 91, (1, OBJECTS)).astype("int32")
-    network = create_model("faster_rcnn_resnet50_fpn", (HEIGHT, WIDTH, 3))
+    network = create_model("faster_rcnn_resnet50_fpn", (HEIGHT, WIDTH, 3), dtype_policy=options.dtype_policy)
     for weight in network.weights:  # so that activations stay of order 1
         if weight.path.endswith("_3_bn/gamma"):
             weight.assign(0.2 * np.ones(weight.shape))

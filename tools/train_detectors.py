@@ -5,7 +5,8 @@
 Cases, whose photographs lie in the folder that KERAS_CNNS_DATA names:
   voc, coco                    drawn objects, written and read as VOC and as COCO, which has masks; measured on 100
                                unseen pictures
-  voc_by_heart, coco_by_heart  photographs, measured on themselves
+  voc_by_heart, coco_by_heart  photographs, shown as they are, measured on themselves; of COCO the first in which no
+                               object is narrower than 16 pixels, a cell of a map of stride 8 at half the size
   voc_singles                  drawn pictures of one object, for a localizer; measured on 100 unseen ones
 Each with `--model`: a detector's row, Mask R-CNN's with COCO alone, or hog, the baseline of linear SVMs. R-CNN, SPP-net
 and Fast R-CNN are given selective search's regions, made before the minutes are counted. Stopped, it goes on where it
@@ -63,13 +64,15 @@ def drawn_singles(folder, count):
 
 
 def real_voc(folder, count):
-    found = voc.samples(pathlib.Path(os.environ["KERAS_CNNS_DATA"], "voc", "VOCdevkit"), 2012, "train")[0][:count]
+    found = voc.samples(pathlib.Path(os.environ["KERAS_CNNS_DATA"], "voc", "VOCdevkit"), 2012, "trainval")[0][:count]
     return found, found, voc.CLASSES
 
 
 def real_coco(folder, count):
     root = pathlib.Path(os.environ["KERAS_CNNS_DATA"], "coco")
-    found = [s for s in coco.samples(root, "train2017", masks=True)[0] if len(s.labels)][:count]
+    wide = [s for s in coco.samples(root, "train2017", masks=True)[0] if not s.ignored.all()
+            and (s.boxes[:, 2:] - s.boxes[:, :2])[~s.ignored].min() >= 16]
+    found = wide[:count]
     return found, found, coco.class_names(root, "train2017")
 
 
@@ -111,6 +114,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--input-size", type=int, nargs=2, help="height and width")
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--dtype-policy", help="such as mixed_bfloat16")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/detectors"))
     options = parser.parse_args()
     in_stages = options.model != "hog" and module_of(options.model) in stages.METHODS
@@ -124,12 +128,16 @@ def main():
         return
     train, unseen = (with_regions(options.model, part, options.output / "proposals") for part in (train, unseen))
     recipe = recipes.lasting(recipes.recipe(options.model), epochs)
+    if options.case.endswith("by_heart"):
+        stretched = getattr(module_of(options.model), "STRETCHED", False)
+        recipe = recipe._replace(view="plain" if stretched else "letterboxed", colour=None)
     if options.learning_rate:
         recipe = recipe._replace(learning_rate=options.learning_rate)
     shape = (*options.input_size, 3) if options.input_size else None
+    policy = {"dtype_policy": options.dtype_policy} if options.dtype_policy else {}
     begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
     network, history = (stages if in_stages else runs).train(options.model, train, names, folder / "run", recipe, shape,
-                                                             options.seed)
+                                                             options.seed, **policy)
     minutes = (time.time() - begun) / 60
     history = [epoch for epoch in history if "loss" in epoch]  # not what comes after, in stages
     reached = detect.evaluation(network, unseen, min(recipe.batch, 8))()

@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--input-size", type=int, nargs=2, default=(128, 128), help="height and width, default 128")
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--dtype-policy", help="such as mixed_bfloat16")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/keypoints"))
     options = parser.parse_args()
@@ -65,9 +66,10 @@ def main():
     recipe = recipes.lasting(recipes.recipe(options.model), options.epochs or EPOCHS[options.case])
     given = {"learning_rate": options.learning_rate, "batch": options.batch}
     recipe = recipe._replace(**{key: value for key, value in given.items() if value})
+    policy = {"dtype_policy": options.dtype_policy} if options.dtype_policy else {}
     begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
     network, history = runs.train(options.model, train, names, folder / "run", recipe, (*options.input_size, 3),
-                                  options.seed, validation=unseen)
+                                  options.seed, validation=unseen, **policy)
     minutes = (time.time() - begun) / 60
     graph = detector(network, pairs=persons.pairs(names))
     result = keypoints.evaluate(graph, unseen)

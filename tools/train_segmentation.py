@@ -64,6 +64,7 @@ def main():
     parser.add_argument("--input-size", type=int, nargs=2, help="height and width")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--dtype-policy", help="such as mixed_bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/segmentation"))
     options = parser.parse_args()
@@ -84,8 +85,9 @@ def main():
         recipe = recipe._replace(change="elastic")
     folder = options.output / f"{options.case}_{name}_{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
+    policy = {"dtype_policy": options.dtype_policy} if options.dtype_policy else {}
     begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
-    network, history = runs.train(name, learned, names, folder / "run", recipe, shape, options.seed)
+    network, history = runs.train(name, learned, names, folder / "run", recipe, shape, options.seed, **policy)
     minutes = (time.time() - begun) / 60
     pictures.curves({"loss": [epoch["loss"] for epoch in history]}, f"{name}, {options.case}").save(
         folder / "curves.png")

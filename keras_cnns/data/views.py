@@ -347,6 +347,11 @@ def _paste(values, rect, background):
     return tf.concat([background[:y1], middle, background[y2:]], 0)
 
 
+def letterboxed(size, canvas, boxes, seed):
+    """The whole image in its proportions; nothing is left to chance."""
+    return letterbox(size, canvas), False
+
+
 def letterboxed_or_mirrored(size, canvas, boxes, seed):
     """The whole image, every second time mirrored: Fast and Faster R-CNN's only augmentation."""
     return letterbox(size, canvas), coin(seed)
