@@ -209,7 +209,7 @@ def _one_hot(labels, logits):
     """`[B, H, W] -> [B, H, W, K]`, zeros where a label is ignored, and `[B, H, W]`, whether it counts."""
     labels = ops.cast(labels, "int32")
     counted = ops.cast(labels != IGNORED, logits.dtype)
-    return ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * counted[..., None], counted
+    return ops.one_hot(ops.where(labels != IGNORED, labels, 0), logits.shape[-1], dtype=logits.dtype) * counted[..., None], counted
 
 
 @register

@@ -1,4 +1,7 @@
-"""The numbers do not depend on the backend: the same tests, and the same detections, under JAX."""
+"""The numbers do not depend on the backend: the same tests, and the same detections, under JAX and torch.
+
+KERAS_CNNS_TORCH_PYTHON names a Python that has torch beside the rest; without it this one is taken if it has torch.
+"""
 
 import json
 import os
@@ -13,24 +16,34 @@ import pytest
 from keras_cnns.models import create_model, detector
 
 ROOT = pathlib.Path(__file__).parents[1]
-JAX = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+TORCH = os.environ.get("KERAS_CNNS_TORCH_PYTHON", sys.executable)
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts from TensorFlow")
 
 
-def passes_under_jax(*arguments):
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-                          cwd=ROOT, env=JAX, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
+def run_under(backend, *arguments):
+    """A Python of a backend with these arguments; it has passed."""
+    python = TORCH if backend == "torch" else sys.executable
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu",
+                   "PYTHONPATH": os.pathsep.join(sys.path if python == sys.executable else [str(ROOT)])}
+    if backend == "torch" and subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
+        pytest.skip("no torch: KERAS_CNNS_TORCH_PYTHON names a Python that has it")
+    done = subprocess.run([python, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout
+
+
+PYTEST = "-m", "pytest", "-q", "-p", "no:cacheprovider"
 
 
 def test_ops_and_losses_equal_their_loops_under_jax():
-    passes_under_jax("tests/ops", "tests/test_losses.py", "-k", "loop or hand or gradients")
+    run_under("jax", *PYTEST, "tests/ops", "tests/test_losses.py", "-k", "loop or hand or gradients")
 
 
 @pytest.mark.slow
-def test_all_tests_of_ops_layers_and_losses_pass_under_jax():
-    passes_under_jax("tests/ops", "tests/layers", "tests/test_losses.py")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_all_tests_of_ops_layers_and_losses_pass(backend):
+    run_under(backend, *PYTEST, "tests/ops", "tests/layers", "tests/test_losses.py")
 
 
 PROGRAM = """
@@ -50,7 +63,8 @@ print(json.dumps([{key: np.array(value).tolist() for key, value in found.items()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["faster_rcnn_resnet18", "fast_rcnn_resnet18", "rfcn_resnet18"])
-def test_the_detector_finds_the_same_under_jax_and_trains(name, tmp_path):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_detector_finds_the_same_and_trains(backend, name, tmp_path):
     keras.utils.set_random_seed(0)
     network = create_model(name, (96, 96, 3), 3)
     # Heads with some life in them, so that scores are not all alike.
@@ -63,10 +77,8 @@ def test_the_detector_finds_the_same_under_jax_and_trains(name, tmp_path):
         corners = np.sort(rng.uniform(0, 96, (2, 1000, 2, 2)), 2)
         shown["proposals"] = np.concatenate([corners[:, :, 0], corners[:, :, 1]], -1).astype("float32")
     np.savez(tmp_path / "shown.npz", **shown)
-    done = subprocess.run([sys.executable, "-c", PROGRAM, name, str(tmp_path / "n.weights.h5"),
-                           str(tmp_path / "shown.npz")], env=JAX, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found, loss = json.loads(done.stdout.splitlines()[-1])
+    told = run_under(backend, "-c", PROGRAM, name, tmp_path / "n.weights.h5", tmp_path / "shown.npz")
+    found, loss = json.loads(told.splitlines()[-1])
     graph = detector(network, score_threshold=0.01, max_detections=20)
     want = graph.predict(shown if isinstance(graph.input, dict) else shown["image"], verbose=0)
     assert np.isfinite(loss) and want["count"].min() > 0

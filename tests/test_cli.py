@@ -129,12 +129,14 @@ def test_a_run_leaves_its_network_labels_and_numbers(run_folder):
 def test_on_another_backbone(capsys, tmp_path):
     words = ["train", "localizer", "--data", "synthetic:2", "--input-size", "32", "--batch", "2", "--epochs", "1",
              "--output", str(tmp_path / "run")]
-    on = ["--backbone", "resnet20_cifar", "--features", "conv4_x"]
+    on = ["--backbone", "resnet20_cifar", "--features", "conv4_x", "--dtype-policy", "mixed_bfloat16"]
     assert cli.main([*words, *on]) == 0
     network = keras.saving.load_model(tmp_path / "run" / "network.keras", compile=False)
     assert network.get_layer("cls_score").input.shape[-1] == 64
+    assert network.get_layer("conv1_conv").compute_dtype == "bfloat16" and network.output["reg"].dtype == "float32"
     assert "other options" in refused(capsys, *words)
     assert "has its paper's own" in refused(capsys, "train", "rcnn_alexnet", "--data", "synthetic:2", *on)
+    assert "in stages, in float32" in refused(capsys, "train", "rcnn_alexnet", "--data", "synthetic:2", *on[-2:])
     assert "'ssd' takes a backbone" in refused(
         capsys, "train", "ssd300_vgg16", "--data", "synthetic:2", "--output", tmp_path / "other", *on)
 

@@ -113,7 +113,9 @@ def main():
     parser.add_argument("--images", type=int, help="to learn from; drawn 400, photographs 40")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--input-size", type=int, nargs=2, help="height and width")
+    parser.add_argument("--batch", type=int)
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--view", help="of data.views, such as jittered")
     parser.add_argument("--dtype-policy", help="such as mixed_bfloat16")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/detectors"))
     options = parser.parse_args()
@@ -131,8 +133,8 @@ def main():
     if options.case.endswith("by_heart"):
         stretched = getattr(module_of(options.model), "STRETCHED", False)
         recipe = recipe._replace(view="plain" if stretched else "letterboxed", colour=None)
-    if options.learning_rate:
-        recipe = recipe._replace(learning_rate=options.learning_rate)
+    given = {field: getattr(options, field) for field in ("batch", "learning_rate", "view")}
+    recipe = recipe._replace(**{field: value for field, value in given.items() if value})
     shape = (*options.input_size, 3) if options.input_size else None
     policy = {"dtype_policy": options.dtype_policy} if options.dtype_policy else {}
     begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))

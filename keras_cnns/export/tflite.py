@@ -1,8 +1,10 @@
 """Export for TensorFlow Lite: one file of built-in ops, tried before it is handed over."""
 
 import itertools
+import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -29,7 +31,8 @@ def tflite(model, path, quantization=None, representative=None):
     `data.segmented.canvas`, for one of poses as `data.persons.whole` and `seen`.
 
     Args:
-      model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image.
+      model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image. One of a
+        mixed dtype policy is written in float32, since TFLite convolves in no other half precision than its own.
       path: of the file, which appears complete or not at all.
       quantization: None (float32), "float16" (weights halved), "dynamic" (weights in 8 bits), or "int8": all numbers
         in 8 bits but those of ops that have no such form; of a detector only convolutions, fully connected layers and
@@ -46,7 +49,7 @@ def tflite(model, path, quantization=None, representative=None):
         written.
       RuntimeError: the conversion failed, or the file does not give what the model gives; nothing is written.
     """
-    kind = answers.kind_of(model)
+    kind = answers.kind_of(_in_float32(model))
     if quantization not in BYTES:
         raise InputError(f"quantization={quantization!r}: choose from {', '.join(map(repr, BYTES))}.")
     if (quantization == "int8") != (representative is not None):
@@ -74,6 +77,17 @@ def tflite(model, path, quantization=None, representative=None):
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def _in_float32(model):
+    """A model of the same layers and weights, if the policy of any is mixed; else the model itself."""
+    told = json.dumps(keras.saving.serialize_keras_object(model))
+    plain = re.sub('"mixed_b?float16"', '"float32"', told)
+    if plain == told:
+        return model
+    twin = keras.saving.deserialize_keras_object(json.loads(plain))
+    twin.set_weights(model.get_weights())
+    return twin
 
 
 def _interpreter():

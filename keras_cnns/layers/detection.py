@@ -118,7 +118,7 @@ class Proposals(_Float32):
         for grid in anchors:
             n = ops.shape(grid)[0]
             k = min(self.pre_nms, n) if isinstance(n, int) else ops.minimum(self.pre_nms, n)
-            score, index = ops.top_k(logits[:, start:start + n], k)
+            score, index = gather.top_k(logits[:, start:start + n], k)
             boxes = box_ops.decode(gather.rows(offsets[:, start:start + n], index), ops.take(grid, index, axis=0))
             boxes = box_ops.clip(boxes, *ops.shape(image)[1:3])
             wide = ops.min(boxes[..., 2:] - boxes[..., :2], -1) >= self.min_size
@@ -128,7 +128,7 @@ class Proposals(_Float32):
                                ops.where(real[..., None], gather.rows(boxes, index), 0.0)))
             start += n
         scores, boxes = (ops.concatenate(parts, 1) for parts in zip(*candidates))
-        return ops.stop_gradient(gather.rows(boxes, ops.top_k(scores, self.top_n)[1]))
+        return ops.stop_gradient(gather.rows(boxes, gather.top_k(scores, self.top_n)[1]))
 
 
 @register
@@ -239,7 +239,7 @@ class DecodeDefaultBoxes(_Float32):
                              *self.image_size)
         scores = ops.transpose(ops.softmax(logits)[..., 1:], (0, 2, 1))
         classes, n = scores.shape[1], min(self.pre_nms, len(self.anchors))
-        scores, index = ops.top_k(scores, n)  # [B, K, n]
+        scores, index = gather.top_k(scores, n)  # [B, K, n]
         boxes = ops.reshape(gather.rows(boxes, ops.reshape(index, (-1, classes * n))), (-1, classes, n, 4))
         return nms_ops.class_nms(ops.transpose(boxes, (0, 2, 1, 3)), ops.transpose(scores, (0, 2, 1)),
                                  self.max_detections, self.iou_threshold, self.score_threshold)

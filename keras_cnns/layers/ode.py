@@ -123,6 +123,11 @@ def _value_and_vjp(function, arguments, cotangent):
 
         value, pull = jax.vjp(function, *arguments)
         return value, pull(cotangent)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        value, pull = torch.func.vjp(function, *arguments)
+        return value, pull(cotangent)
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
@@ -211,7 +216,8 @@ class ODEBlock(layers.Layer):
     def solve(self, y):
         """`[B, ...] -> (the layer's answer, how often the function was evaluated for it, int32)`."""
         weights = self._weights()
-        (y,), evaluations = self._solve(lambda t, parts: [self._slope(t, parts[0], weights)], [y])
+        (y,), evaluations = self._solve(lambda t, parts: [self._slope(t, parts[0], weights)],
+                                        [ops.convert_to_tensor(y)])
         return y, evaluations
 
     def call(self, y, training=None):

@@ -1,6 +1,6 @@
 """Box arithmetic. A box is `[x1, y1, x2, y2]`, float32, in pixels of the network input, x2 and y2 exclusive.
 
-Pure functions of tensors: no layers, no state. Anything with a batch in front works.
+Pure functions of tensors or arrays: no layers, no state. Anything with a batch in front works.
 """
 
 import math
@@ -25,17 +25,20 @@ def intersection(a, b):
 
 def iou(a, b):
     """Intersection over union of every pair: `[..., M, 4], [..., N, 4] -> [..., M, N]`; 0 if both have no area."""
+    a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
     common = intersection(a, b)
     return ops.divide_no_nan(common, area(a)[..., :, None] + area(b)[..., None, :] - common)
 
 
 def ioa(a, b):
     """Intersection over the area of `a`: `[..., M, 4], [..., N, 4] -> [..., M, N]`; 0 if `a` has no area."""
+    a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
     return ops.divide_no_nan(intersection(a, b), area(a)[..., :, None])
 
 
 def center_form(boxes):
     """`(x1, y1, x2, y2) -> (center, size)`, each `[..., 2]`."""
+    boxes = ops.convert_to_tensor(boxes)
     size = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * size, size
 
@@ -53,6 +56,7 @@ def encode(boxes, anchors, variances=(1.0, 1.0, 1.0, 1.0)):
 
 def decode(offsets, anchors, variances=(1.0, 1.0, 1.0, 1.0)):
     """The inverse of `encode`. R-CNN, eq. 1-4."""
+    offsets = ops.convert_to_tensor(offsets)
     offsets = offsets * ops.convert_to_tensor(variances, offsets.dtype)
     center_a, size_a = center_form(anchors)
     center = offsets[..., :2] * size_a + center_a

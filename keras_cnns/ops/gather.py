@@ -1,5 +1,6 @@
-"""Picking whole rows out of a table, image by image."""
+"""Picking whole rows out of a table, image by image, and the best of a row."""
 
+import keras
 from keras import ops
 
 
@@ -13,3 +14,14 @@ def rows(table, index):
     start = ops.arange(batch, dtype="int32") * ops.cast(n, "int32")
     flat = ops.reshape(table, (-1, *table.shape[2:]))
     return ops.take(flat, ops.cast(index, "int32") + start[:, None], axis=0)
+
+
+def top_k(values, k):
+    """The k largest numbers of each row and their places, falling: `[..., N] -> [..., k], [..., k]`, int32.
+
+    Of equals the earlier comes first, on every backend: torch's own takes them as they come.
+    """
+    if keras.backend.backend() != "torch":
+        return ops.top_k(values, k)
+    places = ops.argsort(-values)[..., :k]
+    return ops.take_along_axis(values, places, -1), places

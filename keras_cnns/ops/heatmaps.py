@@ -10,6 +10,8 @@ with a deviation of 1.75 cells (Torch's default for 7 x 7), where the paper says
 
 from keras import ops
 
+from keras_cnns.ops import gather
+
 
 def encode(keypoints, height, width, stride, sigma=1.0):
     """Gaussians of peak 1, a map a joint: `[..., J, 3] -> [..., height, width, J]`; also of joints that lie beside it.
@@ -35,7 +37,7 @@ def decode(heatmaps, stride):
     def rows(values):  # [B, J, cells]
         return ops.transpose(ops.reshape(values, (-1, height * width, joints)), (0, 2, 1))
 
-    heat, index = ops.top_k(rows(heatmaps), 1)  # not argmax, which TFLite has no built-in form of
+    heat, index = gather.top_k(rows(heatmaps), 1)  # not argmax, which TFLite has no built-in form of
     hottest = ops.equal(ops.arange(height * width, dtype="int32"), ops.cast(index, "int32"))
     across = ops.pad(heatmaps[:, :, 2:] - heatmaps[:, :, :-2], ((0, 0), (0, 0), (1, 1), (0, 0)))
     down = ops.pad(heatmaps[:, 2:] - heatmaps[:, :-2], ((0, 0), (1, 1), (0, 0), (0, 0)))
@@ -53,7 +55,7 @@ def mirror_average(heatmaps, mirrored, pairs):
 
     Section 4.1. Args: pairs: of joints that change names in the mirror, ((left, right), ...).
     """
-    order = list(range(heatmaps.shape[-1]))
+    heatmaps, order = ops.convert_to_tensor(heatmaps), list(range(heatmaps.shape[-1]))
     for left, right in pairs:
         order[left], order[right] = right, left
     return (heatmaps + ops.take(ops.flip(mirrored, axis=2), order, axis=-1)) / 2

@@ -25,7 +25,8 @@ def nms(boxes, scores, size, iou_threshold, score_threshold=0.0):
     """
     tensorflow = keras.backend.backend() == "tensorflow"
     n = ops.shape(boxes)[1]
-    scores, order = ops.top_k(scores, n)
+    boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
+    scores, order = gather.top_k(scores, n)
     # From here on the place in the order stands for the score: RoIPool gives neighbouring regions the very same
     # score, and kernels differ in which of equals they take.
     place = ops.where(scores > score_threshold, ops.arange(n, 0, -1, dtype="float32"), 0.0)
@@ -80,7 +81,7 @@ def class_nms(boxes, scores, size, iou_threshold, score_threshold):
     the padding), count `[B]`. Boxes must not be negative; each class is moved to a place of its own, so that one
     pass serves all.
     """
-    n, k = scores.shape[1:]
+    boxes, scores, (n, k) = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores), scores.shape[1:]
     # The places form a square: in a row, the last of 90 classes would be so far out that boxes lost their digits.
     side = math.ceil(math.sqrt(k))
     places = np.array([(c % side, c // side) * 2 for c in range(k)], "float32")

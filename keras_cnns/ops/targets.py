@@ -76,6 +76,7 @@ def _nth_best(scores, n):
 
 def _priority(labels, size, positive_fraction, seed):
     """Chance order of sampling, `[B, N]`: objects within their quota above 2, background above 1, the rest 0."""
+    labels = ops.convert_to_tensor(labels)
     # One throw a row, the same for every image: then an image's sample depends neither on its place in the
     # batch nor on the replica that holds it, and two replicas do exactly what one does.
     dice = random.uniform(ops.shape(labels)[1:], seed=seed)[None]

@@ -124,6 +124,19 @@ def test_logits_are_not_called_probabilities(tmp_path):
     assert set(found["jpeg"].structured_outputs) == {"logits", "classes"}
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_of_a_network_in_half_precision_the_tflite_file_is_one_of_its_weights_in_float32(policy, graph, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    half = create_model("resnet18", (32, 32, 3), num_classes=3, dtype_policy=policy)
+    half.set_weights(graph.get_weights())
+    written = [export.tflite(network, tmp_path / f"{i}.tflite") for i, network in enumerate((half, graph))]
+    runners = [Interpreter(str(path)).get_signature_runner("serving_default") for path in written]
+    found, want = (runner(image=photo(32, 32)[None].astype("float32"))["probabilities"] for runner in runners)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+    assert half.compute_dtype == policy.removeprefix("mixed_")
+
+
 @pytest.mark.parametrize("mode", ["headless", "5 channels"])
 def test_what_no_picture_can_be_made_for_takes_pixels_of_its_own_size(tmp_path, mode):
     name, shape = ("features", (32, 32, 3)) if mode == "headless" else ("probabilities", (32, 32, 5))

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from keras_cnns.errors import InputError
 from keras_cnns.layers import BedOfNails, MaxPoolWithArgmax, MaxUnpool
+from tests.layers import helpers
 
 WINDOWS = [(2, 2), (3, 2), (2, 1), (3, 1), (5, 2), (2, 3), (3, 3), (4, 2)]  # size, strides
 
@@ -92,25 +93,6 @@ def test_bed_of_nails_equals_a_loop(size):
     np.testing.assert_array_equal(BedOfNails(size)(x), want)
 
 
-def gradient(function, x):
-    """By automatic differentiation of the backend."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        x = tf.constant(x)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = function(x)
-        return tape.gradient(value, x).numpy()
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.array(jax.grad(lambda x: function(x))(x))
-    x = ops.convert_to_tensor(x).requires_grad_()
-    function(x).backward()
-    return x.grad.numpy()
-
-
 @pytest.mark.parametrize("size, step", [(2, 2), (3, 2), (2, 1)])
 @pytest.mark.parametrize("kind", ["pool", "unpool", "both"])
 def test_gradients_equal_finite_differences(size, step, kind):
@@ -129,7 +111,7 @@ def test_gradients_equal_finite_differences(size, step, kind):
             y = y if kind == "pool" else MaxUnpool(size, step)(y, where)
         return ops.sum(y * weights)
 
-    found = gradient(loss, x)
+    found = helpers.gradient(loss, x)
     for at in np.ndindex(x.shape):
         nudge = np.zeros_like(x)
         nudge[at] = 0.03  # less than the least difference, 0.1: no maximum changes places

@@ -46,7 +46,8 @@ def test_a_dropped_block_is_its_shortcut_and_leaves_its_statistics():
 def test_a_block_that_survives_adds_its_branch_unscaled_and_moves_its_statistics():
     part, twin = branch(), branch()
     found = StochasticDepth(part, ALWAYS)(rows(), training=True)
-    np.testing.assert_allclose(found, rows() + np.array(twin(rows(), training=True)), rtol=1e-5, atol=1e-5)
+    want = rows() + keras.ops.convert_to_numpy(twin(rows(), training=True))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), want, rtol=1e-5, atol=1e-5)
     for a, b in zip(weights(part), weights(twin)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -67,8 +68,8 @@ class Counted(layers.Dense):
 
 def test_at_test_the_branch_counts_by_its_probability_which_is_the_expectation_of_training():
     part = keras.Sequential([keras.Input((6,)), Counted(6)])
-    np.testing.assert_allclose(StochasticDepth(part, 0.7)(rows()), rows() + 0.7 * np.array(part(rows())),
-                               rtol=1e-5, atol=1e-5)
+    found, want = (keras.ops.convert_to_numpy(block(rows())) for block in (StochasticDepth(part, 0.7), part))
+    np.testing.assert_allclose(found, rows() + 0.7 * want, rtol=1e-5, atol=1e-5)
     network(0.7, part).fit(rows(400), rows(400)[:, :1], batch_size=1, verbose=0)
     assert abs(float(part.layers[0].times) / 400 - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 400)
 

@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_cnns.layers import RoIAlign, RoIPool
+from tests.layers import helpers
 
 
 def roi_pool_by_hand(features, rois, size, stride):
@@ -71,15 +73,7 @@ def test_a_batch_equals_its_images_one_by_one():
 
 def gradients(layer, features, rois, upstream):
     """d sum(upstream * layer) / d features."""
-    if keras.backend.backend() == "jax":
-        import jax
-        return np.array(jax.grad(lambda f: keras.ops.sum(layer(f, rois) * upstream))(features))
-    import tensorflow as tf
-    x = tf.constant(features)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = tf.reduce_sum(layer(x, rois) * upstream)
-    return tf.convert_to_tensor(tape.gradient(y, x)).numpy()
+    return helpers.gradient(lambda f: ops.sum(layer(f, rois) * ops.convert_to_tensor(upstream)), features)
 
 
 def test_gradients_of_roi_pool_go_to_the_largest_cell():

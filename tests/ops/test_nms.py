@@ -5,7 +5,7 @@ import pytest
 from keras_cnns.ops import boxes as box_ops
 from keras_cnns.ops import nms
 
-BACKENDS = ["tensorflow", "other"] if keras.backend.backend() == "tensorflow" else ["other"]
+BACKENDS = ["tensorflow", "other"] if keras.backend.backend() == "tensorflow" else [keras.backend.backend()]
 
 
 @pytest.fixture(params=BACKENDS)
