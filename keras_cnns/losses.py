@@ -208,8 +208,10 @@ class DiceLoss(losses.Loss):
 def _one_hot(labels, logits):
     """`[B, H, W] -> [B, H, W, K]`, zeros where a label is ignored, and `[B, H, W]`, whether it counts."""
     labels = ops.cast(labels, "int32")
-    counted = ops.cast(labels != IGNORED, logits.dtype)
-    return ops.one_hot(ops.where(labels != IGNORED, labels, 0), logits.shape[-1], dtype=logits.dtype) * counted[..., None], counted
+    counts = labels != IGNORED
+    target = ops.one_hot(ops.where(counts, labels, 0), logits.shape[-1], dtype=logits.dtype)  # torch refuses 255
+    counted = ops.cast(counts, logits.dtype)
+    return target * counted[..., None], counted
 
 
 @register

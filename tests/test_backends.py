@@ -29,7 +29,7 @@ def run_under(backend, *arguments):
     if backend == "torch" and subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
         pytest.skip("no torch: KERAS_CNNS_TORCH_PYTHON names a Python that has it")
     done = subprocess.run([python, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 

@@ -6,7 +6,7 @@ Cases, whose photographs lie in the folder that KERAS_CNNS_DATA names:
   voc, coco                    drawn objects, written and read as VOC and as COCO, which has masks; measured on 100
                                unseen pictures
   voc_by_heart, coco_by_heart  photographs, shown as they are, measured on themselves; of COCO the first in which no
-                               object is narrower than 16 pixels, a cell of a map of stride 8 at half the size
+                               object has a side of less than 16 pixels, a cell of a map of stride 8 at half the size
   voc_singles                  drawn pictures of one object, for a localizer; measured on 100 unseen ones
 Each with `--model`: a detector's row, Mask R-CNN's with COCO alone, or hog, the baseline of linear SVMs. R-CNN, SPP-net
 and Fast R-CNN are given selective search's regions, made before the minutes are counted. Stopped, it goes on where it
@@ -109,6 +109,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", choices=DATA)
     parser.add_argument("--model", default="faster_rcnn_resnet18")
+    parser.add_argument("--backbone", help="of the models that stand on any classifier")
+    parser.add_argument("--features", nargs="+", help="its layers")
     parser.add_argument("--epochs", type=int, help="default the case's, fewer in stages")
     parser.add_argument("--images", type=int, help="to learn from; drawn 400, photographs 40")
     parser.add_argument("--seed", type=int, default=0)
@@ -120,6 +122,8 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/detectors"))
     options = parser.parse_args()
     in_stages = options.model != "hog" and module_of(options.model) in stages.METHODS
+    if options.dtype_policy and (in_stages or options.model == "hog"):
+        parser.error(f"--dtype-policy: {options.model} is trained in float32")
     usual = (EPOCHS_IN_STAGES if in_stages else EPOCHS)[options.case]
     epochs, count = options.epochs or usual, options.images or IMAGES[options.case]
     folder = options.output / f"{options.case}_{options.model}_{options.seed}"
@@ -136,10 +140,10 @@ def main():
     given = {field: getattr(options, field) for field in ("batch", "learning_rate", "view")}
     recipe = recipe._replace(**{field: value for field, value in given.items() if value})
     shape = (*options.input_size, 3) if options.input_size else None
-    policy = {"dtype_policy": options.dtype_policy} if options.dtype_policy else {}
+    asked = {key: getattr(options, key) for key in ("backbone", "features", "dtype_policy") if getattr(options, key)}
     begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
     network, history = (stages if in_stages else runs).train(options.model, train, names, folder / "run", recipe, shape,
-                                                             options.seed, **policy)
+                                                             options.seed, **asked)
     minutes = (time.time() - begun) / 60
     history = [epoch for epoch in history if "loss" in epoch]  # not what comes after, in stages
     reached = detect.evaluation(network, unseen, min(recipe.batch, 8))()

@@ -19,8 +19,8 @@ def arguments(parser):
     parser.add_argument("--features", nargs="+", metavar="LAYER", help="of the backbone that the model looks at")
     regions.arguments(parser)
     parser.add_argument("--alternate", action="store_true", help="Faster R-CNN in its paper's four steps")
-    parser.add_argument("--dtype-policy", choices=("float32", "mixed_float16", "mixed_bfloat16"), help=(
-        "mixed: convolutions in half precision, on hardware that is faster so; weights and boxes stay float32"))
+    parser.add_argument("--dtype-policy", choices=("mixed_float16", "mixed_bfloat16"), help=(
+        "convolutions in half precision, on hardware that is faster so; weights and boxes stay float32"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="such as GPU:0 GPU:1; default every GPU")
     parser.add_argument("--optimizer", choices=("sgd", "nesterov", "rmsprop", "rmsprop_torch", "adam", "adamw"),
@@ -36,6 +36,8 @@ def run(options):
     from keras_cnns.training import alternate, recipes, runs, stages
 
     module = module_of(options.name)
+    if options.dtype_policy and module in stages.METHODS:
+        raise InputError(f"--dtype-policy: {options.name} is trained in stages, in float32; leave it out.")
     recipe = recipes.recipe(options.name)
     given = {field: getattr(options, field) for field in recipe._fields if getattr(options, field, None) is not None}
     if options.epochs:
@@ -56,8 +58,6 @@ def run(options):
     if len(asked.get("features", ())) == 1:
         asked["features"] = asked["features"][0]
     if options.dtype_policy:
-        if module in stages.METHODS:
-            raise InputError(f"--dtype-policy: {options.name} is trained in stages, in float32; leave it out.")
         asked["dtype_policy"] = options.dtype_policy
     train = alternate.train if options.alternate else stages.train if module in stages.METHODS else runs.train
     _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,

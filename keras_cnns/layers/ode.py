@@ -176,7 +176,7 @@ class ODEBlock(layers.Layer):
     `[B, ...] -> [B, ...]`, integrated in float32 under every dtype policy.
 
     Gradients: by default through the solver's steps, which keeps them all in memory. `solver="dopri5"` then trains
-    under TensorFlow only, and without XLA, as its loop has no length beforehand; under JAX, which has no reverse
+    under TensorFlow without XLA, as its loop has no length beforehand, and under torch; under JAX, which has no reverse
     gradient of such loops, training it needs `adjoint=True`. "rk4" trains everywhere either way. Both convert to
     TFLite with built-in ops.
 
@@ -217,7 +217,7 @@ class ODEBlock(layers.Layer):
         """`[B, ...] -> (the layer's answer, how often the function was evaluated for it, int32)`."""
         weights = self._weights()
         (y,), evaluations = self._solve(lambda t, parts: [self._slope(t, parts[0], weights)],
-                                        [ops.convert_to_tensor(y)])
+                                        [ops.convert_to_tensor(y, "float32")])
         return y, evaluations
 
     def call(self, y, training=None):

@@ -25,20 +25,20 @@ def intersection(a, b):
 
 def iou(a, b):
     """Intersection over union of every pair: `[..., M, 4], [..., N, 4] -> [..., M, N]`; 0 if both have no area."""
-    a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
+    a, b = ops.convert_to_tensor(a, "float32"), ops.convert_to_tensor(b, "float32")
     common = intersection(a, b)
     return ops.divide_no_nan(common, area(a)[..., :, None] + area(b)[..., None, :] - common)
 
 
 def ioa(a, b):
     """Intersection over the area of `a`: `[..., M, 4], [..., N, 4] -> [..., M, N]`; 0 if `a` has no area."""
-    a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
+    a, b = ops.convert_to_tensor(a, "float32"), ops.convert_to_tensor(b, "float32")
     return ops.divide_no_nan(intersection(a, b), area(a)[..., :, None])
 
 
 def center_form(boxes):
     """`(x1, y1, x2, y2) -> (center, size)`, each `[..., 2]`."""
-    boxes = ops.convert_to_tensor(boxes)
+    boxes = ops.convert_to_tensor(boxes, "float32")
     size = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * size, size
 
@@ -56,7 +56,7 @@ def encode(boxes, anchors, variances=(1.0, 1.0, 1.0, 1.0)):
 
 def decode(offsets, anchors, variances=(1.0, 1.0, 1.0, 1.0)):
     """The inverse of `encode`. R-CNN, eq. 1-4."""
-    offsets = ops.convert_to_tensor(offsets)
+    offsets = ops.convert_to_tensor(offsets, "float32")
     offsets = offsets * ops.convert_to_tensor(variances, offsets.dtype)
     center_a, size_a = center_form(anchors)
     center = offsets[..., :2] * size_a + center_a

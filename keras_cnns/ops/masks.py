@@ -33,7 +33,8 @@ def align(crops, boxes, rois, size, canvas):
       crops: `[B, P, S, S]`, 0 and 1, as of `window(boxes, S)`. boxes: `[B, P, 4]`, of the crops. rois: `[B, P, 4]`.
       canvas: `(height, width)` of the image, pixels.
     """
-    boxes, rois, cells = ops.convert_to_tensor(boxes), ops.convert_to_tensor(rois), crops.shape[-1]
+    boxes, rois = ops.convert_to_tensor(boxes, "float32"), ops.convert_to_tensor(rois, "float32")
+    cells = crops.shape[-1]
     start, step = window(boxes, cells)
     rows = _readings(rois[..., 1], rois[..., 3], start[..., 1], step[..., 1], canvas[0], size, cells)
     columns = _readings(rois[..., 0], rois[..., 2], start[..., 0], step[..., 0], canvas[1], size, cells)

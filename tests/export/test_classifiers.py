@@ -137,6 +137,19 @@ def test_of_a_network_in_half_precision_the_tflite_file_is_one_of_its_weights_in
     assert half.compute_dtype == policy.removeprefix("mixed_")
 
 
+def test_what_a_layer_in_half_precision_made_of_its_weights_is_in_the_file_too(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    normalization = keras.layers.Normalization(dtype="mixed_bfloat16")
+    normalization.adapt(photo(32, 32)[None].astype("float32"))
+    image = keras.Input((32, 32, 3), name="image")
+    network = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="features")(normalization(image)))
+    network.compile("sgd", loss=lambda y, p: p)  # no name that a file could tell
+    runner = Interpreter(str(export.tflite(network, tmp_path / "n.tflite"))).get_signature_runner("serving_default")
+    x = 0.5 * photo(32, 32, seed=1)[None].astype("float32")
+    np.testing.assert_allclose(runner(image=x)["features"], network.predict(x, verbose=0), atol=0.05)
+
+
 @pytest.mark.parametrize("mode", ["headless", "5 channels"])
 def test_what_no_picture_can_be_made_for_takes_pixels_of_its_own_size(tmp_path, mode):
     name, shape = ("features", (32, 32, 3)) if mode == "headless" else ("probabilities", (32, 32, 5))

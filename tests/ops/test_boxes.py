@@ -22,6 +22,12 @@ def test_ioa_is_over_the_area_of_the_first():
     assert float(boxes.ioa(large, small)[0, 0]) == pytest.approx(0.04)
 
 
+def test_whole_numbers_and_doubles_are_boxes_too_as_by_hand():
+    a, b = np.array([[0, 0, 10, 10]]), np.array([[5.0, 0, 15, 10]])
+    np.testing.assert_allclose(boxes.iou(a, b.astype("float32")), [[1 / 3]], rtol=1e-6)
+    np.testing.assert_allclose(boxes.decode(boxes.encode(b, a), a), b, rtol=1e-5)
+
+
 def test_iou_is_symmetric_and_one_with_itself():
     a = some_boxes(np.random.default_rng(0), 2, 7)
     iou = np.array(boxes.iou(a, a))

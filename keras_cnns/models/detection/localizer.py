@@ -24,6 +24,7 @@ from keras import Model, initializers, layers, ops, saving
 from keras_cnns.errors import InputError
 from keras_cnns.losses import ClassLoss, SquaredBoxLoss
 from keras_cnns.models.detection import backbones
+from keras_cnns.ops import gather
 
 TASK, YEAR = "detection", 2013
 PAPER = "OverFeat: Integrated Recognition, Localization and Detection using Convolutional Networks, arXiv:1312.6229"
@@ -119,7 +120,7 @@ def detector(network, score_threshold=0.05):
     """
     height, width = network.input_shape[1:3]
     scores = ops.softmax(network.output["cls"])[..., 1:]
-    best, label = ops.top_k(scores, 1)  # [B, 1, 1]
+    best, label = gather.top_k(scores, 1)  # [B, 1, 1]
     edges = ops.clip(network.output["reg"], 0.0, 1.0)
     boxes = edges * ops.convert_to_tensor([width, height, width, height], "float32")
     real = best > score_threshold

@@ -15,6 +15,7 @@ Not as in OverFeat: no regression of boxes, no finer steps by shifted pooling (F
 from keras import Input, Model, layers, models, ops, saving
 
 from keras_cnns.errors import InputError
+from keras_cnns.ops import gather
 from keras_cnns.ops import nms as nms_ops
 from keras_cnns.ops import windows as window_ops
 
@@ -94,7 +95,7 @@ class DecodeWindows(layers.Layer):
 
     def call(self, scores):
         """`[B, N, K] ->` dict of boxes, scores, labels, count."""
-        scores, index = ops.top_k(ops.transpose(scores, (0, 2, 1)), self.candidates)  # [B, K, candidates]
+        scores, index = gather.top_k(ops.transpose(scores, (0, 2, 1)), self.candidates)  # [B, K, candidates]
         boxes = ops.take(ops.convert_to_tensor(self.boxes), index, axis=0)
         return nms_ops.class_nms(ops.transpose(boxes, (0, 2, 1, 3)), ops.transpose(scores, (0, 2, 1)),
                                  self.max_detections, self.iou_threshold, self.score_threshold)
