@@ -1,8 +1,9 @@
 """How long networks take to be built, compiled and trained, beside the same of keras.applications.
 
-    python tools/benchmark_zoo.py [--rounds 5] [--batch 8] [--size 128]
+    python tools/benchmark_zoo.py [NETWORK ...] [--rounds 5] [--batch 8] [--size 128]
 
-Both are built with random weights and 1000 classes and trained with the same optimizer on the same pixels. A round
+Both are built with random weights and 1000 classes and trained with the same optimizer on the same pixels, which their
+graphs are given as they are, 0 to 255: before theirs stands its own `preprocess_input`. A round
 measures both, the one that was second before now first, since what comes first in a process pays for what TensorFlow
 does only once; the round before the first does not count. What counts is the median of the rounds. "compile" is the
 first step of training, in which TensorFlow traces it. A ratio below 1 says that ours is quicker.
@@ -24,15 +25,22 @@ import rich.table  # noqa: E402
 
 from keras_cnns.models import create_model  # noqa: E402
 
-PEERS = {
-    "vgg16": keras.applications.VGG16,
-    "resnet50": keras.applications.ResNet50,
-    "inception_v3": keras.applications.InceptionV3,
-    "inception_resnet_v2": keras.applications.InceptionResNetV2,
-    "densenet121": keras.applications.DenseNet121,
-    "mobilenet_v1": keras.applications.MobileNet,
+PEERS = {  # the network and the module of its preprocessing
+    "vgg16": (keras.applications.VGG16, keras.applications.vgg16),
+    "resnet50": (keras.applications.ResNet50, keras.applications.resnet),
+    "inception_v3": (keras.applications.InceptionV3, keras.applications.inception_v3),
+    "inception_resnet_v2": (keras.applications.InceptionResNetV2, keras.applications.inception_resnet_v2),
+    "densenet121": (keras.applications.DenseNet121, keras.applications.densenet),
+    "mobilenet_v1": (keras.applications.MobileNet, keras.applications.mobilenet),
 }
 STEPS = 5
+
+
+def theirs_of(name, shape):
+    """The peer of a network of ours, pixels in."""
+    peer, module = PEERS[name]
+    image = keras.Input(shape)
+    return peer(weights=None, input_tensor=module.preprocess_input(image), classes=1000)
 
 
 def seconds(build, batch, size):
@@ -55,6 +63,7 @@ def seconds(build, batch, size):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", choices=[*PEERS, []], metavar="NETWORK", help="default all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
@@ -64,8 +73,8 @@ def main():
     for column in ("network", "build, s", "ratio", "compile, s", "ratio", "step, ms", "ratio"):
         table.add_column(column, justify="left" if column == "network" else "right")
     shape = (options.size, options.size, 3)
-    for name, peer in PEERS.items():
-        builds = (lambda: create_model(name, shape)), (lambda: peer(weights=None, input_shape=shape, classes=1000))
+    for name in options.networks or PEERS:
+        builds = (lambda: create_model(name, shape)), (lambda: theirs_of(name, shape))
         rounds = []
         for number in range(options.rounds + 1):
             pair = [None, None]
