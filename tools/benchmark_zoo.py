@@ -1,6 +1,6 @@
 """How long networks take to be built, compiled and trained, beside the same of keras.applications.
 
-    python tools/benchmark_zoo.py [NETWORK ...] [--rounds 5] [--batch 8] [--size 128]
+    python tools/benchmark_zoo.py [--networks vgg16 ...] [--rounds 5] [--batch 8] [--size 128]
 
 Both are built with random weights and 1000 classes and trained with the same optimizer on the same pixels, which their
 graphs are given as they are, 0 to 255: before theirs stands its own `preprocess_input`. A round
@@ -63,7 +63,7 @@ def seconds(build, batch, size):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", choices=[*PEERS, []], metavar="NETWORK", help="default all")
+    parser.add_argument("--networks", nargs="+", choices=PEERS, default=PEERS, metavar="NAME", help="default all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
@@ -73,7 +73,7 @@ def main():
     for column in ("network", "build, s", "ratio", "compile, s", "ratio", "step, ms", "ratio"):
         table.add_column(column, justify="left" if column == "network" else "right")
     shape = (options.size, options.size, 3)
-    for name in options.networks or PEERS:
+    for name in options.networks:
         builds = (lambda: create_model(name, shape)), (lambda: theirs_of(name, shape))
         rounds = []
         for number in range(options.rounds + 1):
