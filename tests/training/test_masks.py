@@ -14,7 +14,6 @@ from keras_cnns.metrics import detection as metrics
 from keras_cnns.models import create_model, detector, module_of
 from keras_cnns.ops import masks as mask_ops
 from keras_cnns.training import detect, recipes
-from tests.training import test_distribute
 
 SIZE = (96, 128)
 RECIPE = recipes.recipe("mask_rcnn_resnet18")._replace(learning_rate=1e-3, batch=8)
@@ -180,11 +179,3 @@ def test_joints_are_answered_where_their_heat_maps_are_hottest():
     served = answers.detections({**found, "boxes": tf.constant(boxes)}, 100.0, 200.0)
     np.testing.assert_allclose(served["detection_keypoints"][0, 0, 1], [0.125, 0.275], rtol=1e-6)  # y, x
     np.testing.assert_allclose(served["detection_keypoint_scores"][0, 1], [0, 0, 9])
-
-
-@pytest.mark.slow
-def test_two_replicas_give_the_losses_and_weights_of_one(tmp_path, monkeypatch):
-    program = test_distribute.PROGRAM.replace("faster_rcnn_resnet18", "mask_rcnn_resnet18")
-    monkeypatch.setattr(test_distribute, "PROGRAM", program.replace("(4)", "(4, masks=True)").replace(
-        "first=4)", "first=4, masks=True)"))
-    test_distribute.test_two_replicas_give_the_losses_and_weights_of_one(tmp_path)
