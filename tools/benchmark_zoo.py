@@ -3,10 +3,10 @@
     python tools/benchmark_zoo.py [--networks vgg16 ...] [--rounds 5] [--batch 8] [--size 128]
 
 Both are built with random weights and 1000 classes and trained with the same optimizer on the same pixels, which their
-graphs are given as they are, 0 to 255: before theirs stands its own `preprocess_input`. A round
-measures both, the one that was second before now first, since what comes first in a process pays for what TensorFlow
-does only once; the round before the first does not count. What counts is the median of the rounds. "compile" is the
-first step of training, in which TensorFlow traces it. A ratio below 1 says that ours is quicker.
+graphs are given as they are, 0 to 255: before theirs stands its own `preprocess_input`. A round measures both, the one
+that was second before now first, since what comes first in a process pays for what TensorFlow does only once; the round
+before the first does not count. What counts is the median of the rounds. "compile" is the first step of training, in
+which TensorFlow traces it. A ratio below 1 says that ours is quicker.
 """
 
 import argparse

@@ -122,8 +122,9 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/detectors"))
     options = parser.parse_args()
     in_stages = options.model != "hog" and module_of(options.model) in stages.METHODS
-    if options.dtype_policy and (in_stages or options.model == "hog"):
-        parser.error(f"--dtype-policy: {options.model} is trained in float32")
+    asked = {key: getattr(options, key) for key in ("backbone", "features", "dtype_policy") if getattr(options, key)}
+    if asked and (in_stages or options.model == "hog"):
+        parser.error(f"{options.model} takes no {', '.join(asked)}")
     usual = (EPOCHS_IN_STAGES if in_stages else EPOCHS)[options.case]
     epochs, count = options.epochs or usual, options.images or IMAGES[options.case]
     folder = options.output / f"{options.case}_{options.model}_{options.seed}"
@@ -140,7 +141,6 @@ def main():
     given = {field: getattr(options, field) for field in ("batch", "learning_rate", "view")}
     recipe = recipe._replace(**{field: value for field, value in given.items() if value})
     shape = (*options.input_size, 3) if options.input_size else None
-    asked = {key: getattr(options, key) for key in ("backbone", "features", "dtype_policy") if getattr(options, key)}
     begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
     network, history = (stages if in_stages else runs).train(options.model, train, names, folder / "run", recipe, shape,
                                                              options.seed, **asked)

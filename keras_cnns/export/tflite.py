@@ -32,7 +32,7 @@ def tflite(model, path, quantization=None, representative=None):
 
     Args:
       model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image. One of a
-        mixed dtype policy is written in float32, since TFLite convolves in no other half precision than its own.
+        mixed dtype policy is written in float32, since TFLite has no built-in convolution in half precision.
       path: of the file, which appears complete or not at all.
       quantization: None (float32), "float16" (weights halved), "dynamic" (weights in 8 bits), or "int8": all numbers
         in 8 bits but those of ops that have no such form; of a detector only convolutions, fully connected layers and
@@ -91,7 +91,7 @@ def _in_float32(model):
     if plain == told:
         return model
     twin = type(model).from_config(json.loads(plain))
-    with tempfile.TemporaryDirectory() as folder:  # by a file, since layers may make more of their weights than variables
+    with tempfile.TemporaryDirectory() as folder:  # by a file: what a layer derives from its weights comes along
         model.save_weights(f"{folder}/all.weights.h5")
         twin.load_weights(f"{folder}/all.weights.h5")
     return twin
