@@ -221,7 +221,7 @@ SEGMENTATION = {
     "unet": UNET,
     # This package's own, from random weights.
     "unet_same": Recipe("adam", 1e-3, 0.0, 4, 100, 40, change="elastic"),
-    "fcn": Recipe("adam", 1e-3, 0.0, 4, 100, 40),
+    **dict.fromkeys(("fcn", "deconvnet_16"), Recipe("adam", 1e-3, 0.0, 4, 100, 40)),
     "enet": ENET,
     # This package's own: the papers tell neither rate nor length.
     **dict.fromkeys(("multiscale_convnet", "recurrent_cnn2", "recurrent_cnn3"), Recipe("adam", 1e-3, 1e-5, 4, 100)),

@@ -6,7 +6,8 @@ each pooling is undone by unpooling to the places of its maxima (section 3.2.1),
 the authors' Caffe files, - as _.
 
 The paper trains in two stages, on crops around single objects and then on proposals (section 4.2), and adds up the
-answers to 50 proposals of an image (section 5.1): the network is the same.
+answers to 50 proposals of an image (section 5.1): the network is the same. `deconvnet_16` is this package's own: a
+quarter of the maps throughout.
 """
 
 from keras import Model, initializers, layers
@@ -19,8 +20,7 @@ from keras_cnns.models.segmentation import fcn
 TASK, YEAR = "segmentation", 2015
 PAPER = "Learning Deconvolution Network for Semantic Segmentation, arXiv:1505.04366"
 
-VARIANTS = {"deconvnet": (64, 128, 256, 512, 512)}  # maps of conv1 to conv5
-WIDTH = 4096  # of fc6 and fc7
+VARIANTS = {"deconvnet": (64, 128, 256, 512, 512), "deconvnet_16": (16, 32, 64, 128, 128)}  # maps of conv1 to conv5
 
 PUBLISHED = {"deconvnet": "VOC 2012 test: mean IoU 69.6 %, with a CRF 70.5 % (Table 1)"}
 
@@ -31,8 +31,8 @@ def build(name="deconvnet", input_shape=None, num_classes=21, classifier_activat
     Args:
       name: a key of `VARIANTS`.
       input_shape: `(height, width, channels)`, by default (224, 224, 3); sides are multiples of 32 from 224, or free.
-      num_classes: with the background; None leaves the network headless, its output being that of deconv1_2,
-        `[B, H, W, 64]`.
+      num_classes: with the background; None leaves the network headless, its output being that of deconv1_2, with as
+        many maps as conv1, `[B, H, W, 64]`.
       classifier_activation: "softmax", "sigmoid", or None for logits.
 
     Raises:
@@ -51,8 +51,8 @@ def build(name="deconvnet", input_shape=None, num_classes=21, classifier_activat
             x = bn_relu(layers.Conv2D(filters, 3, padding="same", name=f"conv{i}_{j}"), x)
         x, where = MaxPoolWithArgmax(name=f"pool{i}")(x)
         places.append(where)
-    x = bn_relu(layers.Conv2D(WIDTH, 7, name="fc6"), x)
-    x = bn_relu(layers.Conv2D(WIDTH, 1, name="fc7"), x)
+    x = bn_relu(layers.Conv2D(8 * widths[-1], 7, name="fc6"), x)
+    x = bn_relu(layers.Conv2D(8 * widths[-1], 1, name="fc7"), x)
     x = bn_relu(layers.Conv2DTranspose(widths[-1], 7, kernel_initializer=small(), name="fc6_deconv"), x)
     for i, depth in reversed(list(enumerate(depths, 1))):
         x = MaxUnpool(name=f"unpool{i}")(x, places[i - 1])
