@@ -219,8 +219,8 @@ class HeatmapLoss(losses.Loss):
     """Mean square error against joints drawn as Gaussians, of the joints that are labelled. arXiv:1603.06937, sec. 3.1.
 
     `keypoints [B, J, 3], heat maps [B, h, w, J] -> [B]`. Keypoints are x, y in pixels of the network's input, and 0
-    where not labelled: unlike in the authors' code, which wants an empty map of such a joint, it does not count. An
-    empty map is wanted of one that is labelled, but out of sight.
+    where not labelled: unlike in the authors' code, which wants an empty map of such a joint, it does not count. Hidden
+    joints are drawn as others; of one beside the map as much of its Gaussian is wanted as reaches in.
 
     Args:
       stride: pixels of the input to a cell. sigma: deviation of the Gaussians, cells.

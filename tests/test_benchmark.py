@@ -20,6 +20,8 @@ CELLS = {
     Cell("faster_rcnn", "mobilenet_v1", 300, 50): NUMBERS | {"keras_ms": 70.0, "multiply_adds": 9 * 10**9},
     Cell("faster_rcnn", "mobilenet_v1", 300, 300): NUMBERS | {"keras_ms": 95.0, "multiply_adds": 12 * 10**9},
     Cell("faster_rcnn", "resnet101", 300, 300): {"error": "ran out of memory"},
+    Cell("rfcn", "mobilenet_v1", 300, 50): NUMBERS | {"keras_ms": 72.0, "multiply_adds": 8 * 10**9},
+    Cell("rfcn", "mobilenet_v1", 300, 300): NUMBERS | {"keras_ms": 75.0, "multiply_adds": 8 * 10**9},
 }
 
 
@@ -39,6 +41,10 @@ def test_a_grid_is_every_detector_on_every_backbone_and_proposals_only_of_those_
     for wrong in ("yolo_v1", "ssd300_vgg16"):
         with pytest.raises(InputError, match="not of the grid"):
             benchmark.asked_cells(options(detectors=[wrong]))
+    with pytest.raises(InputError, match="resnet5000"):  # before hours of others
+        benchmark.asked_cells(options(backbones=["mobilenet_v1", "resnet5000"]))
+    with pytest.raises(InputError, match="by features="):
+        benchmark.asked_cells(options(backbones=["nin"]))
 
 
 def test_what_was_measured_is_read_again_and_the_last_of_a_cell_counts(tmp_path):
@@ -57,9 +63,13 @@ def test_the_text_says_where_the_papers_order_holds_and_where_not():
     assert "Multiply-adds: SSD takes less than Faster R-CNN, in 2 of 2 pairs." in lines
     assert ("Keras' time: smaller images take less, in 0 of 1 pairs; not ssd mobilenet_v1 300 / ssd mobilenet_v1 600."
             in lines)
-    assert "Keras' time: fewer proposals take less, in 1 of 1 pairs." in lines
+    assert "Keras' time: fewer proposals of Faster R-CNN take less, in 1 of 1 pairs." in lines
+    assert "Multiply-adds: R-FCN takes less than Faster R-CNN, in 2 of 2 pairs." in lines
+    assert ("Keras' time: R-FCN takes less than Faster R-CNN, in 1 of 2 pairs; not rfcn mobilenet_v1 300 50 / "
+            "faster_rcnn mobilenet_v1 300 50." in lines)
+    assert "hardly count; rfcn mobilenet_v1 300 50 takes 0.96 of rfcn mobilenet_v1 300 300." in lines
     assert "MobileNet, Inception v2, ResNet-101, Inception-ResNet v2, in 1 of 1 pairs." in lines
-    assert "R-FCN" not in lines and "Rank correlation of multiply-adds and Keras' time: 0.50" in lines
+    assert "Rank correlation of multiply-adds and Keras' time: 0." in lines
 
 
 def test_equal_numbers_have_equal_ranks():
@@ -96,6 +106,13 @@ def test_runs_that_are_none_are_refused(tmp_path):
         Cell("ssd", "resnet18", 96, None, str(tmp_path), made)]
     (tmp_path / "settings.json").write_text(json.dumps({**settings, "options": {"backbone": "vgg16"}}))
     assert benchmark.cells_of_run(tmp_path, options(), synthetic.CLASSES)[0].backbone == "vgg16"
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "input_shape": [96, 128, 3]}))
+    with pytest.raises(InputError, match="96x128; a grid's are squares"):
+        benchmark.cells_of_run(tmp_path, options(), synthetic.CLASSES)
+    (tmp_path / "settings.json").write_text('{"model": "ssd300_resnet18"}')
+    with pytest.raises(InputError, match="no folder of a run .'classes'"):
+        benchmark.cells_of_run(tmp_path, options(), synthetic.CLASSES)
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match="its classes are disc"):
         benchmark.cells_of_run(tmp_path, options(), ["disc"])
 

@@ -3,7 +3,7 @@
     python tools/benchmark_int8.py RUN DATA [--split val] [--seen train] [--tiles] [--limit 50]
 
 RUN is a folder that was trained into, with an input of a fixed size; DATA is such as camvid:PATH. The ranges of the
-numbers are measured on the first 20 images of --seen. All are asked for the same images; with --tiles in tiles of the
+numbers are measured on the first 20 images of --seen that are not asked for. All are asked for the same images; with --tiles in tiles of the
 network's size.
 """
 
@@ -68,8 +68,9 @@ def main():
     options = parser.parse_args()
     network = segment.answering(keras.saving.load_model(options.run / "network.keras", compile=False))
     samples, names, _ = named.segmentation(options.data, options.split)
-    seen = named.segmentation(options.data, options.seen, names)[0][:20]
     samples = samples[-options.limit:]
+    asked_for = {sample.source for sample in samples}
+    seen = [s for s in named.segmentation(options.data, options.seen, names)[0] if s.source not in asked_for][:20]
     *_, classes = network.output_shape
     shape = network.input_shape[1:]
     with tempfile.TemporaryDirectory() as folder:

@@ -31,6 +31,7 @@ from keras_cnns.data import coco, proposals, synthetic, voc  # noqa: E402
 from keras_cnns.data import samples as data_samples  # noqa: E402
 from keras_cnns.metrics import detection as metrics  # noqa: E402
 from keras_cnns.models import detector, module_of  # noqa: E402
+from keras_cnns.models.detection import yolo  # noqa: E402
 from keras_cnns.ops import boxes  # noqa: E402
 from keras_cnns.training import detect, hog, recipes, runs, stages  # noqa: E402
 
@@ -147,6 +148,10 @@ def main():
     minutes = (time.time() - begun) / 60
     history = [epoch for epoch in history if "loss" in epoch]  # not what comes after, in stages
     reached = detect.evaluation(network, unseen, min(recipe.batch, 8))()
+    if module_of(options.model) is yolo:
+        missing, objects = yolo.lost(((s.boxes, s.labels * ~s.ignored, s.size) for s in train),
+                                     network.output["grid"].shape[1:3])
+        print(f"{missing} of {objects} objects learnt from have no cell of their own", file=sys.stderr)
     if options.case == "voc_singles":
         reached["localized"] = localized(unseen, detect.detect(detector(network), unseen, progress=False))
     pictures.curves({key: [epoch[key] for epoch in history] for key in history[-1]},

@@ -7,10 +7,10 @@ Cases, whose images lie in the folder that KERAS_CNNS_DATA names:
   camvid_by_heart  streets: 20 images, as they are, measured on themselves, and on the 10 of val, of which so few can
                    teach little
   voc_by_heart     30 images of VOC's list of segmentation, likewise, and on the 34 of val
-Each with `--model`, and `--backbone` and `--features` of `fcn`. An answer of stride 8, enlarged bilinearly, cannot draw
-CamVid's poles: of the labels themselves, fitted so by least squares, is left a mean IoU of 0.86; of stride 4, 0.93.
-Stopped, it goes on where it was. Prints a row of a table: command, seed, minutes, figures; writes history.json, curves
-and pictures of the labels to the run's folder.
+Each with `--model`, `deconvnet_16` with `--input-size` in multiples of 32, and `--backbone` and `--features` of `fcn`,
+whose default answer of stride 8, enlarged bilinearly, cannot draw CamVid's poles, a few pixels wide. Stopped, it goes
+on where it was. Prints a row of a table: command, seed, minutes, figures; writes history.json, curves and pictures of
+the labels to the run's folder.
 
 On ISBI a network sees tiles of its input's size, unscaled, and is asked in tiles, `unet` by its own margins; on the
 others whole images, scaled to its input. The sizes below are what two cores can do within the hour, not the papers'.

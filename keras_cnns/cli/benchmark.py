@@ -32,7 +32,7 @@ ORDERS = (
     ("the backbones' order is MobileNet, Inception v2, ResNet-101, Inception-ResNet v2", "backbone",
      ("mobilenet_v1", "inception_v2", "resnet101", "inception_resnet_v2")),
     ("smaller images take less", "size", None),
-    ("fewer proposals take less", "proposals", None))
+    ("fewer proposals of Faster R-CNN take less", "proposals", None))  # and of R-FCN hardly
 
 
 def arguments(parser):
@@ -95,11 +95,14 @@ def asked_cells(options):
     """The cells of the grid that the options name.
 
     Raises:
-      InputError: a detector that is not of the grid.
+      InputError: a detector that is not of the grid, or a backbone whose maps are not known.
     """
     from keras_cnns import models
+    from keras_cnns.models.detection import backbones
 
     cells = []
+    for backbone in options.backbones:
+        backbones.default_features(backbone)
     for name in options.detectors:
         if name not in DETECTORS:
             raise InputError(f"--detectors {name}: not of the grid. Known: {', '.join(DETECTORS)}.")
@@ -123,17 +126,20 @@ def cells_of_run(folder, options, classes):
 
     try:
         settings = json.loads(pathlib.Path(folder, "settings.json").read_text())
-    except (OSError, ValueError) as error:
+        name, learnt, shape = (settings[key] for key in ("model", "classes", "input_shape"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"--runs {folder}: no folder of a run ({error}).") from None
-    module = models.module_of(settings["model"])
+    module = models.module_of(name)
     detector = module.__name__.split(".")[-1]
     if detector not in DETECTORS or not pathlib.Path(folder, "network.keras").is_file():
         raise InputError(f"--runs {folder}: give the folder of a finished run of {', '.join(DETECTORS)}.")
-    if settings["classes"] != list(classes):
-        raise InputError(f"--runs {folder}: its classes are {', '.join(settings['classes'])}; {options.data} has "
+    if learnt != list(classes):
+        raise InputError(f"--runs {folder}: its classes are {', '.join(learnt)}; {options.data} has "
                          f"{', '.join(classes)}.")
-    row = module.VARIANTS[settings["model"]]
-    side = (settings["input_shape"] or models.model_info(settings["model"]).input_shape)[0]
+    row = module.VARIANTS[name]
+    side, width, _ = shape or models.model_info(name).input_shape
+    if side != width:
+        raise InputError(f"--runs {folder}: was trained on images of {side}x{width}; a grid's are squares.")
     row = getattr(row, "base", row)  # R-FCN's stands on another's
     backbone = (settings.get("options") or {}).get("backbone", row.backbone)
     made = pathlib.Path(folder, "network.keras").stat().st_mtime
@@ -168,6 +174,8 @@ def measured(cell, options, classes, picture):
              "threads": options.threads}
     program = "from keras_cnns.cli import grid; grid.main()"
     done = subprocess.run([sys.executable, "-c", program, json.dumps(asked)], capture_output=True, text=True)
+    if done.returncode < 0:
+        return {"error": f"signal {-done.returncode} ended it, such as 9 for want of memory"}
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
     return json.loads(done.stdout.splitlines()[-1])
@@ -225,27 +233,35 @@ def compared(cells):
                 wrong = [f"{one.name} / {other.name}" for one, other in pairs if cells[one][key] >= cells[other][key]]
                 lines.append(f"{called}: {text}, in {len(pairs) - len(wrong)} of {len(pairs)} pairs"
                              f"{'; not ' * bool(wrong)}{', '.join(wrong)}.")
+    for one, other in pairs_of(cells, "proposals", None, "keras_ms", "rfcn"):
+        lines.append(f"Keras' time: R-FCN's proposals hardly count; {one.name} takes "
+                     f"{cells[one]['keras_ms'] / cells[other]['keras_ms']:.2f} of {other.name}.")
     known = [(found["multiply_adds"], found["keras_ms"]) for found in cells.values() if "keras_ms" in found]
     if len(known) > 2:
         lines.append(f"Rank correlation of multiply-adds and Keras' time: {rank_correlation(*zip(*known)):.2f}.")
-    lines.append("The paper's times are a GPU's, of images that keep their proportions; these are this machine's.")
+    lines.append("The paper's times are a GPU's, of images that keep their proportions; these are this machine's. Of "
+                 "chance weights all classes have about the same score, so that their number decides how many boxes are "
+                 "left to suppress.")
     return lines
 
 
-def pairs_of(cells, axis, order, key):
-    """Pairs of cells that differ in `axis` only, the first being the one that the paper finds quicker."""
+def pairs_of(cells, axis, order, key, of_proposals="faster_rcnn"):
+    """Pairs of cells that differ in `axis` only, the first being the one that the paper finds quicker; in proposals
+    those of one detector. One that makes none has as many as any."""
     def place(cell):
         at = getattr(cell, axis)
         return at if order is None else order.index(at)
 
-    def rest(cell):
-        without = {"proposals", axis} if axis == "detector" else {axis}
-        return {key: at for key, at in cell._asdict().items() if key not in without}
+    def alike(one, other):
+        if axis == "detector" and None in (one.proposals, other.proposals):
+            one, other = one._replace(proposals=None), other._replace(proposals=None)
+        return one._replace(**{axis: None}) == other._replace(**{axis: None})
 
     known = [cell for cell, found in cells.items() if key in found and getattr(cell, axis) is not None and not cell.run
-             and (order is None or getattr(cell, axis) in order)]
+             and (order is None or getattr(cell, axis) in order)
+             and (axis != "proposals" or cell.detector == of_proposals)]
     for one, other in itertools.permutations(known, 2):
-        if place(one) < place(other) and rest(one) == rest(other):
+        if place(one) < place(other) and alike(one, other):
             yield one, other
 
 

@@ -19,7 +19,7 @@ FAR = 6  # sigmas, beyond which no cell adds to a weight: less than 2e-8 of the 
 
 
 def training(samples, shape, size, batch, epochs, seed, first_step=0, view=views.letterboxed_or_mirrored, colour=None,
-             change=None, border=()):
+             change=None, border=(), classes=IGNORED):
     """The training input of a segmenter, from any step on: `batches.training` with less in it.
 
     Args:
@@ -27,6 +27,7 @@ def training(samples, shape, size, batch, epochs, seed, first_step=0, view=views
       shape: `(height, width, channels)` of the network's input; one channel sees the luma. size: `(height, width)` of
         its answer.
       border: `(w0, sigma)` of `border_weights`, or () for none.
+      classes: that the network knows; a label above them ends the training, saying so.
       The others as of `batches.training`.
 
     Returns:
@@ -39,6 +40,10 @@ def training(samples, shape, size, batch, epochs, seed, first_step=0, view=views
         image = _of_channels(elements["image"], shape[-1])
         labels = elements["segmentation"][:, top:top + size[0], left:left + size[1]]
         labels = tf.ensure_shape(labels, (batch, *size))
+        known = tf.reduce_all((labels < classes) | (labels == IGNORED))
+        wrong = f"A label above {classes - 1}: the network knows {classes}, counted from 0; give data of its classes."
+        with tf.control_dependencies([tf.debugging.Assert(known, [wrong])]):
+            labels = tf.identity(labels)
         if border:
             weights = tf.numpy_function(
                 lambda labels: np.stack([border_weights(each, *border) for each in labels]), [labels], tf.float32)
@@ -144,6 +149,16 @@ def canvas(image, shape):
     """Images `[..., H, W, C]` letterboxed: float32 `[..., *shape]`, and their scale as `images.letterbox` gives it."""
     shown, scale = images.letterbox(_of_channels(tf.cast(image, tf.float32), 3), shape[:2])
     return _of_channels(shown, shape[-1]), scale
+
+
+def middle(image, shape):
+    """The middle of images `[..., H, W, C]` as they are, going on mirrored where it is larger: `[..., *shape]`, which
+    is what `tiled` shows of it at once."""
+    image = _of_channels(tf.cast(image, tf.float32), shape[-1])
+    for axis, side in zip((-3, -2), shape):
+        length = tf.shape(image)[axis]
+        image = tf.gather(image, _mirrored((length - side) // 2 + tf.range(side), length), axis=axis)
+    return image
 
 
 def _of_channels(image, channels):

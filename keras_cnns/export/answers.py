@@ -210,7 +210,11 @@ def _segmenter(model):
     kind = Kind(model, answer, _relative(name), classes=model.output_shape[-1])
     if shape[-1] not in (1, 3):
         return kind
-    return kind._replace(prepare=lambda image: (segmented.canvas(image, shape)[0],), whole=whole, encoded=encoded)
+
+    def prepare(image):
+        return (segmented.canvas(image, shape)[0] if size == shape[:2] else segmented.middle(image, shape),)
+
+    return kind._replace(prepare=prepare, whole=whole, encoded=encoded)
 
 
 def _features(model):

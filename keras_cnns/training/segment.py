@@ -59,7 +59,8 @@ def elements(network, samples, recipe, seed, first_step):
     shape, size = _shapes(network)
     colour, change = (getattr(augment, each) if each else None for each in (recipe.colour, recipe.change))
     found = segmented.training(samples, shape, size, recipe.batch, recipe.epochs, seed, first_step,
-                               getattr(views, recipe.view), colour, change, recipe.border)
+                               getattr(views, recipe.view), colour, change, recipe.border,
+                               network.get_layer("predictions").output.shape[-1])
     names = _outputs(network)
     return found.map(lambda image, labels: (image, dict.fromkeys(names, labels)))
 
@@ -126,6 +127,9 @@ def probabilities(network, image, tile=None):
 
     Args:
       tile: pixels a side of what it is shown at once, as of `tiles.label`; None: all.
+
+    Raises:
+      InputError: a size of images that the network does not take.
     """
     graph, image = answering(network), np.asarray(image)
     shape = graph.input_shape[1:]
@@ -134,7 +138,11 @@ def probabilities(network, image, tile=None):
         tiles.label(graph, image, found, tile, progress=False)
         return found
     if None in shape:
-        size = tuple(graph.compute_output_shape((1, *image.shape[:2], shape[-1]))[1:3])
+        try:
+            size = tuple(graph.compute_output_shape((1, *image.shape[:2], shape[-1]))[1:3])
+        except ValueError:
+            raise InputError(f"{network.name}: takes no image of {image.shape[0]} x {image.shape[1]} pixels; give the "
+                             "side of a tile that it takes (--tile).") from None
         if size != image.shape[:2]:
             raise InputError(f"{network.name}: of an image of {image.shape[0]} x {image.shape[1]} pixels it labels "
                              f"{size[0]} x {size[1]}; give the side of a tile that it takes (--tile).")

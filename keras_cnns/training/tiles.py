@@ -3,7 +3,8 @@
 Each tile is shown with what lies around it, and beside the border of the image with its mirror image, the pixels at the
 border twice. Tiles begin at whole multiples of `data.segmented.STRIDE` pixels, where every pooling of the whole image
 has a window's beginning, too. So, further from the image's border than a network sees, its answer is that to the whole
-image; and near it that to the mirrored one, where the whole image would have been padded with zeros.
+image (but of `fcn_resnet50`, which stretches its map to the image, only where sides are multiples of 8); and near it
+that to the mirrored one, where the whole image would have been padded with zeros.
 """
 
 import os
@@ -16,6 +17,8 @@ import rich.progress
 from keras_cnns.data import segmented
 from keras_cnns.errors import InputError
 
+MOST = 600  # pixels by which a tile that a network does not take is enlarged, to name one that it does
+
 
 def label(network, image, into, tile=None, overlap=None, progress=True):
     """Writes what a network says of an image, tile by tile; takes memory for a tile, however large the image.
@@ -23,7 +26,7 @@ def label(network, image, into, tile=None, overlap=None, progress=True):
     Args:
       network: a segmenter with one output, such as `segment.answering` gives.
       image: `[H, W, C]`, what can be cut as `image[y1:y2, x1:x2]`: a NumPy array, or one in a file (`np.load` with
-        `mmap_mode="r"`). One channel, or as many as the network takes; 0 to 255.
+        `mmap_mode="r"`). One channel, three, or as many as the network takes; 0 to 255.
       into: what is written in the same way: `[H, W]` for labels, or `[H, W, K]` for probabilities.
       tile: the side, in pixels, of what the network is shown at once, where its input has no fixed size.
       overlap: pixels of a tile's answer that are dropped on each side, rounded up to whole strides; by default none
@@ -43,9 +46,14 @@ def label(network, image, into, tile=None, overlap=None, progress=True):
     elif tile not in (None, *shape[:2]):
         raise InputError(f"{network.name}: takes images of {shape[0]} x {shape[1]} pixels, so tiles cannot be of "
                          f"{tile}; leave the tile out, or build the network with input_shape=(None, None, {shape[2]}).")
-    if np.ndim(image) != 3 or image.shape[2] not in (1, 3, shape[2]) or tuple(into.shape[:2]) != image.shape[:2]:
+    channels = (1, 3) if shape[2] in (1, 3) else shape[2:]
+    if np.ndim(image) != 3 or image.shape[2] not in channels or tuple(into.shape[:2]) != image.shape[:2]:
         raise InputError(f"An image of {list(np.shape(image))} and an answer of {list(into.shape)}: give [H, W, C] and "
                          "[H, W] or [H, W, K].")
+    if None in network.input_shape[1:3] and _told(network, tile) is None:
+        larger = next((side for side in range(tile + 1, tile + MOST) if _told(network, side)), None)
+        raise InputError(f"tile={tile}: {network.name} takes none of that side"
+                         f"{f', but one of {larger}' if larger else ''}.")
     size = tuple(network.compute_output_shape((1, *shape))[1:3])
     if None in network.input_shape[1:3] and size != shape[:2] and _told(network, tile - 1) == size[0]:
         raise InputError(f"tile={tile}: {network.name} would leave out some of it right and below; give a tile of "

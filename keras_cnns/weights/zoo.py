@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_cnns import models
 from keras_cnns.models import info
+from keras_cnns.models.detection import ssd
 from keras_cnns.weights import carry, files, releases
 
 EPSILON = 1e-5  # of our batch norms in ResNet
@@ -91,8 +92,11 @@ def _names(name):
 
 
 def _take(network, classifier):
-    """Gives the layers that a network shares with a classifier, by name and shapes, its weights."""
+    """Gives the layers that a network shares with a classifier, by name and shapes, its weights; and SSD's fc6 and fc7
+    their part of VGG-16's."""
     theirs = {layer.name: layer.get_weights() for layer in classifier.layers}
+    if models.module_of(network.name) is ssd and classifier.name == "vgg16":
+        theirs |= {name: ssd.reduced(name, theirs[name]) for name in ("fc6", "fc7")}
     for layer in carry.leaves(network):
         values, shapes = theirs.get(layer.name, ()), [tuple(variable.shape) for variable in layer.weights]
         if values and shapes and values[0].size == math.prod(shapes[0]):

@@ -80,6 +80,23 @@ def test_the_run_goes_on_at_any_step():
         np.testing.assert_array_equal(one[0], other[0])
 
 
+def test_a_label_that_the_network_does_not_know_ends_the_training():
+    samples = [Sample(str(label), encoded(np.zeros((8, 8, 3), "uint8")), segmentation=LabelImage(encoded(
+        np.full((8, 8), label, "uint8")))) for label in (1, 255, 2)]
+    arguments = samples, (8, 8, 3), (8, 8), 1, 1, 0
+    assert {int(labels[0, 0, 0]) for _, labels in segmented.training(*arguments, classes=3)} == {1, 255, 2}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="A label above 1: the network knows 2"):
+        list(segmented.training(*arguments, classes=2))
+
+
+def test_the_middle_of_an_image_is_shown_as_it_is():
+    image = np.arange(10 * 12 * 3, dtype="float32").reshape(10, 12, 3)
+    np.testing.assert_array_equal(segmented.middle(image, (4, 6, 3)), image[3:7, 3:9])
+    larger = np.asarray(segmented.middle(image, (14, 6, 3)))
+    np.testing.assert_array_equal(larger, np.concatenate([image[1::-1], image, image[:-3:-1]])[:, 3:9])
+    assert segmented.middle(image, (14, 14, 1)).shape == (14, 14, 1)
+
+
 def test_border_weights_equal_a_loop():
     labels = np.zeros((18, 22), "uint8")
     labels[1:8, 1:9] = labels[1:8, 11:20] = labels[10:17, 3:7] = 1

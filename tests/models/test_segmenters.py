@@ -115,6 +115,19 @@ def test_both_unets_answer_the_same_where_nothing_but_the_image_is_seen(narrow):
     np.testing.assert_allclose(whole, want, atol=1e-5)
 
 
+def test_unet_begins_with_the_variance_of_its_section_3():
+    keras.utils.set_random_seed(0)
+    network = create_model("unet_same", (32, 32, 1))
+    for layer in network.layers:
+        if isinstance(layer, layers.Conv2DTranspose):
+            into_one = layer.kernel.shape[-1]  # 2x2 at a stride of 2: one number of each map
+        elif isinstance(layer, layers.Conv2D):
+            into_one = np.prod(layer.kernel.shape[:-1])
+        else:
+            continue
+        assert np.std(layer.kernel) == pytest.approx(np.sqrt(2 / into_one), rel=0.15), layer.name
+
+
 @pytest.mark.parametrize("side, says", [(256, "252 and 268 work"), (571, "556 and 572 work"), (187, "188, 188, 1")])
 def test_sizes_that_unet_cannot_pool_are_answered_with_those_it_can(side, says):
     with pytest.raises(InputError, match=says) as error:

@@ -319,7 +319,8 @@ def test_weights_of_another_number_of_classes_are_refused_in_one_line(tmp_path):
     ("ssd300_vgg16", dict(backbone="resnet18"), "take neither"),
     ("ssd", dict(features=("conv4_x",)), "then its layers"),
     ("ssd", dict(backbone="resnet18", features=("conv5_x", "conv4_x")), "fine to coarse.*9, 36 cells"),
-    ("ssd", dict(backbone="resnet18", features=["conv4_x"] * 6), "at most five"),
+    ("ssd", dict(backbone="resnet18", features=["conv4_x", "conv4_x"]), "there twice"),
+    ("ssd", dict(backbone="resnet18", features=[f"conv{i}_x" for i in range(6)]), "at most five"),
     ("ssd", dict(backbone="resnet18", features="conv4"), "no layer 'conv4'.*conv4_x"),
     ("ssd", dict(backbone="nin"), "known of vgg16")])
 def test_backbones_that_do_not_work_are_refused(name, options, says):

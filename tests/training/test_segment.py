@@ -10,7 +10,7 @@ from keras_cnns.data import samples as data_samples
 from keras_cnns.data.samples import LabelImage, Sample
 from keras_cnns.errors import InputError
 from keras_cnns.losses import PixelEntropy
-from keras_cnns.models import create_model, list_models
+from keras_cnns.models import create_model, info, list_models
 from keras_cnns.models.segmentation import multiscale, unet
 from keras_cnns.training import recipes, runs, segment
 
@@ -98,6 +98,9 @@ def test_a_free_network_sees_images_as_they_are_or_in_tiles(run, samples):
     found = segment.probabilities(free, pixels)
     np.testing.assert_allclose(found, free(pixels[None].astype("float32"))[0], atol=1e-5)
     assert segment.probabilities(free, pixels, tile=64).shape == found.shape
+    odd = info.weightless(lambda: create_model("deconvnet_16", (None, None, 3), 3))
+    with pytest.raises(InputError, match="no image of 50 x 70 pixels; give the side of a tile"):
+        segment.probabilities(odd, pixels)
     one, = segment.segment(free, samples[:1], tile=64, progress=False)
     assert (one == next(segment.segment(free, samples[:1], progress=False))).mean() > 0.95
 

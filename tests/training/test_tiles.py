@@ -112,6 +112,15 @@ def test_a_tile_whose_border_would_go_unseen_is_refused_with_the_next_that_works
         labelled(unet, image(80, 80), 584)
 
 
+@pytest.mark.parametrize("name, tile, says", [
+    ("unet", 100, "none of that side, but one of 188"), ("deconvnet", 250, "but one of 256"),
+    ("deconvnet", 100, "but one of 224")])
+def test_a_tile_that_is_too_small_or_odd_is_refused_with_the_next_that_works(name, tile, says):
+    free = info.weightless(lambda: create_model(name, (None, None, 3)))
+    with pytest.raises(InputError, match=says):
+        labelled(free, image(80, 80), tile)
+
+
 def test_an_answer_of_another_size_is_told():
     with pytest.raises(InputError, match=r"An image of \[80, 80, 3\] and an answer of \[80, 79\]"):
         tiles.label(network("same"), image(80, 80), np.zeros((80, 79)), 64)

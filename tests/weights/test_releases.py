@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import re
 import threading
+import types
 
 import keras
 import numpy as np
@@ -161,6 +162,24 @@ def test_a_detector_begins_with_its_backbones_weights():
     for layer in classifier.layers:
         ours = [each for each in carry.leaves(network) if each.name == layer.name]
         assert not layer.weights or all(map(np.array_equal, ours[0].get_weights(), layer.get_weights()))
+
+
+def test_ssd_begins_with_parts_of_vgg16s_fully_connected_layers():
+    dice = np.random.default_rng(0)
+    theirs = {"fc6": [dice.random((25088, 4096), "float32"), dice.random(4096, "float32")],
+              "fc7": [dice.random((4096, 4096), "float32"), dice.random(4096, "float32")]}
+    donor = types.SimpleNamespace(name="vgg16", layers=[
+        types.SimpleNamespace(name=name, weights=values, get_weights=lambda values=values: values)
+        for name, values in theirs.items()])
+    network = keras_cnns.create_model("ssd300_vgg16", weights=None)
+    zoo._take(network, donor)
+    kernel, bias = network.get_layer("fc6").get_weights()
+    for y, x, channel, filters in ((0, 0, 0, 0), (1, 2, 7, 5), (2, 2, 511, 1023)):
+        cell = (3 * y * 7 + 3 * x) * 512 + channel  # of a flattened map
+        assert kernel[y, x, channel, filters] == theirs["fc6"][0][cell, 4 * filters]
+        assert bias[filters] == theirs["fc6"][1][4 * filters]
+    kernel, bias = network.get_layer("fc7").get_weights()
+    assert kernel[0, 0, 3, 5] == theirs["fc7"][0][12, 20] and bias[5] == theirs["fc7"][1][20]
 
 
 def test_released_detectors_batch_norm_adds_nothing_to_the_variance(monkeypatch):

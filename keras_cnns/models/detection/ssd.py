@@ -125,6 +125,8 @@ def build(name="ssd300_vgg16", input_shape=None, num_classes=None, backbone=None
                          "and then its layers; the others take neither.")
     if backbone:
         features = backbones.named(backbone, features, "ssd")
+        if len(set(features)) < len(features):
+            raise InputError(f"features={features}: one of them is there twice; name each once.")
         if len(features) > 5:
             raise InputError(f"features={features}: an SSD has six maps, of which at least one is its own; name at "
                              "most five.")
@@ -135,7 +137,7 @@ def build(name="ssd300_vgg16", input_shape=None, num_classes=None, backbone=None
         raise InputError(f"input_shape={input_shape}: default boxes are constants of a size; give a fixed one, such as "
                          f"{(v.side, v.side, 3)}.")
     if v.backbone == "vgg16":
-        trunk = vgg16(shape, 1 if backbone else SMALLEST_VGG)
+        trunk = vgg16(shape, 12 if backbone else SMALLEST_VGG)  # or pool4 is empty
     else:
         trunk = backbones.trunk(v.backbone, shape)
     maps = backbones.features(trunk, v.features, v.backbone)
@@ -178,6 +180,17 @@ def vgg16(input_shape, smallest):
             x = layers.MaxPooling2D(2, 2, name=f"pool{i}")(x)
     x = layers.Conv2D(1024, 3, padding="same", dilation_rate=6, activation="relu", name="fc6")(x)
     return Model(inputs, [conv4_3, layers.Conv2D(1024, 1, activation="relu", name="fc7")(x)])
+
+
+def reduced(name, values):
+    """What fc6 or fc7 begins with of VGG-16's `[kernel, bias]` (section 3): of 7x7 cells every third row and column, of
+    4,096 maps every fourth."""
+    kernel, bias = values
+    if name == "fc6":
+        kernel = kernel.reshape(7, 7, 512, 4096)[::3, ::3]
+    else:
+        kernel = kernel[None, None, ::4]
+    return [kernel[..., ::4], bias[::4]]
 
 
 def extra_layers(x, extra):

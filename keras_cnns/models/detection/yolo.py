@@ -16,6 +16,9 @@ convolutions, and a fully connected layer without activation more). `yolo_v1_bn`
 first fully connected one, three boxes a cell. `yolo_v1_resnet18` is this package's own small one, on a residual network
 and without fully connected layers; the cells are the last map's, of stride 32.
 
+The paper's first 20 convolutions learn from ImageNet before (section 2.2); there are no such weights here, nor that
+classifier.
+
 A cell answers for one object: of several whose centres fall into it the largest counts, and `lost` tells how many are
 so lost. (Authors: the first in a random order.) Cells with an ignored object's centre, or half or more within an
 ignored region, cost nothing unless an object is there; the authors leave such objects out as if they were background.
@@ -112,22 +115,22 @@ def build(name="yolo_v1", input_shape=None, num_classes=None):
     """
     v = VARIANTS[name]
     num_classes = 20 if num_classes is None else num_classes
+    shape = tuple(input_shape or v.input_shape)
+    if None in shape:
+        raise InputError(f"input_shape={input_shape}: the cells are of a fixed size; give one, such as "
+                         f"{v.input_shape}.")
     if v.backbone:
-        shape = tuple(input_shape or v.input_shape)
-        if None in shape:
-            raise InputError(f"input_shape={input_shape}: the cells are of a fixed size; give one, such as "
-                             f"{v.input_shape}.")
         trunk = backbones.trunk(v.backbone, shape)
         inputs, x = trunk.input, trunk.output
     else:
-        inputs, x = darknet(v, input_shape)
+        inputs, x = darknet(v, shape)
     grid = v.head(x, v.boxes * 5 + num_classes)
     return Model(inputs, {"grid": layers.Activation("linear", dtype="float32", name="grid")(grid)}, name=name)
 
 
 def darknet(v, input_shape):
-    """Image and last map of a row's convolutions, on pixels from -1 to 1 (authors' code)."""
-    inputs, x = common.pixels(input_shape, v.input_shape, SMALLEST, *common.HALF, fixed=True)
+    """Image and last map of a row's convolutions, on pixels from -1 to 1 (as cfg/yolo-tiny.cfg crops them)."""
+    inputs, x = common.pixels(input_shape, v.input_shape, SMALLEST, *common.HALF)
     convs = pools = 0
     for row in v.convs:
         if row is POOL:
@@ -218,8 +221,9 @@ def detector(network, score_threshold=0.001, iou_threshold=0.5, max_detections=1
 
     Args:
       network: what `build` returned, trained or loaded from a file.
-      score_threshold, iou_threshold, max_detections: of the NMS within each class; the numbers of the authors' code
-        for measuring. A score is a class's times the box's confidence (section 2, eq. 1).
+      score_threshold, iou_threshold: of the NMS within each class; the numbers of the authors' code for measuring.
+        A score is a class's times the box's confidence (section 2, eq. 1).
+      max_detections: of all classes together, this package's own.
     """
     decode = DecodeGrid(VARIANTS[network.name].boxes, network.input_shape[1:3], score_threshold, iou_threshold,
                         max_detections, name="detections")

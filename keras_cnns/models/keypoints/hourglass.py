@@ -7,8 +7,8 @@ predictions on to the next (Fig. 4, section 3.2).
 
 As the authors' code (pose-hg-train, hg.lua), where the text is silent: the modules of Fig. 4, left, are
 preactivated, their convolutions have biases; the first one goes from 64 to 128 maps and the third from 128 to 256. (A
-well-known re-implementation begins with 64 to 64 and has 3,586,960 parameters with one stack, not 3,443,088.) Pixels
-are 0 to 1, without a mean.
+well-known re-implementation widens to 256 in the second and has 3,586,960 trainable parameters with one stack, not
+3,426,448.) Pixels are 0 to 1, without a mean.
 
 `hourglass2_64` is this package's own: a quarter of the maps throughout.
 """

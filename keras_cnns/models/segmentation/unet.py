@@ -12,6 +12,7 @@ two lowest levels of the way down, the map from the left before the one from bel
 Weights begin as Gaussians of sqrt(2 / N) (section 3). The paper does not say how pixels are scaled: to -1...1 here.
 """
 
+import math
 from typing import NamedTuple
 
 from keras import Model, initializers, layers
@@ -75,7 +76,8 @@ def build(name="unet", input_shape=None, num_classes=2, classifier_activation="s
             x = layers.Dropout(0.5, name=f"dropout_d{level}c")(x)
         down.append(x)
     for level, left in reversed(list(enumerate(down[:-1]))):
-        x = layers.Conv2DTranspose(FILTERS * 2**level, 2, 2, kernel_initializer=gaussian(), activation="relu",
+        one_tap = initializers.RandomNormal(stddev=math.sqrt(2 / x.shape[-1]))  # of each map comes into a number
+        x = layers.Conv2DTranspose(FILTERS * 2**level, 2, 2, kernel_initializer=one_tap, activation="relu",
                                    name=f"upconv_{level}a")(x)
         if v.padding == "valid":  # 4, 16, 40 and 88 pixels from the lowest up
             left = CropToMatch(12 * 2**(LEVELS - level - 1) - 8, name=f"crop_d{level}c")(left, x)
