@@ -5,8 +5,9 @@
 Cases, whose photographs lie in the folder that KERAS_CNNS_DATA names:
   voc, coco                    drawn objects, written and read as VOC and as COCO, which has masks; measured on 100
                                unseen pictures
-  voc_by_heart, coco_by_heart  photographs, shown as they are, measured on themselves; of COCO the first in which no
-                               object has a side of less than 16 pixels, a cell of a map of stride 8 at half the size
+  voc_by_heart, coco_by_heart  photographs, shown as they are, measured on themselves, and on the others there are, of
+                               which so few can teach little; of COCO such in which no object has a side of less than
+                               16 pixels, a cell of a map of stride 8 at half the size
   voc_singles                  drawn pictures of one object, for a localizer; measured on 100 unseen ones
 Each with `--model`: a detector's row, Mask R-CNN's with COCO alone, or hog, the baseline of linear SVMs. R-CNN, SPP-net
 and Fast R-CNN are given selective search's regions, made before the minutes are counted. Stopped, it goes on where it
@@ -65,16 +66,15 @@ def drawn_singles(folder, count):
 
 
 def real_voc(folder, count):
-    found = voc.samples(pathlib.Path(os.environ["KERAS_CNNS_DATA"], "voc", "VOCdevkit"), 2012, "trainval")[0][:count]
-    return found, found, voc.CLASSES
+    found = voc.samples(pathlib.Path(os.environ["KERAS_CNNS_DATA"], "voc", "VOCdevkit"), 2012, "trainval")[0]
+    return found[:count], found[:count], voc.CLASSES, found[count:]
 
 
 def real_coco(folder, count):
     root = pathlib.Path(os.environ["KERAS_CNNS_DATA"], "coco")
     wide = [s for s in coco.samples(root, "train2017", masks=True)[0] if not s.ignored.all()
             and (s.boxes[:, 2:] - s.boxes[:, :2])[~s.ignored].min() >= 16]
-    found = wide[:count]
-    return found, found, coco.class_names(root, "train2017")
+    return wide[:count], wide[:count], coco.class_names(root, "train2017"), wide[count:]
 
 
 DATA = {"voc": drawn_voc, "coco": drawn_coco, "voc_singles": drawn_singles, "voc_by_heart": real_voc,
@@ -98,12 +98,13 @@ def localized(samples, answers):
 
 def baseline(options, folder, train, unseen, names):
     """HOG and linear SVMs, which have no epochs."""
-    begun = time.time()
+    begun, resumed = time.time(), (folder / "run").exists()
     model = hog.train(train, names, folder / "run")
     minutes = (time.time() - begun) / 60
     reached = metrics.voc_ap(detect.truth(unseen), hog.detect(model, unseen)).mean
     command = shlex.join(["python", *sys.argv])
-    print(f"| {command} | no chance | {len(train)} images | {minutes:.1f} minutes | AP50 {reached:.4f} |")
+    print(f"| {command} | no chance | {len(train)} images | {minutes:.1f} minutes{' since it went on' * resumed} | "
+          f"AP50 {reached:.4f} |")
 
 
 def main():
@@ -130,11 +131,12 @@ def main():
     epochs, count = options.epochs or usual, options.images or IMAGES[options.case]
     folder = options.output / f"{options.case}_{options.model}_{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    train, unseen, names = DATA[options.case](options.output, count)
+    train, unseen, names, *others = DATA[options.case](options.output, count)
     if options.model == "hog":
         baseline(options, folder, train, unseen, names)
         return
-    train, unseen = (with_regions(options.model, part, options.output / "proposals") for part in (train, unseen))
+    train, unseen, *others = (with_regions(options.model, part, options.output / "proposals")
+                              for part in (train, unseen, *others))
     recipe = recipes.lasting(recipes.recipe(options.model), epochs)
     if options.case.endswith("by_heart"):
         stretched = getattr(module_of(options.model), "STRETCHED", False)
@@ -148,13 +150,15 @@ def main():
     minutes = (time.time() - begun) / 60
     history = [epoch for epoch in history if "loss" in epoch]  # not what comes after, in stages
     reached = detect.evaluation(network, unseen, min(recipe.batch, 8))()
+    if others:
+        reached["AP50 of the others"] = detect.evaluation(network, others[0], min(recipe.batch, 8))()["AP50"]
     if module_of(options.model) is yolo:
         missing, objects = yolo.lost(((s.boxes, s.labels * ~s.ignored, s.size) for s in train),
                                      network.output["grid"].shape[1:3])
         print(f"{missing} of {objects} objects learnt from have no cell of their own", file=sys.stderr)
     if options.case == "voc_singles":
         reached["localized"] = localized(unseen, detect.detect(detector(network), unseen, progress=False))
-    pictures.curves({key: [epoch[key] for epoch in history] for key in history[-1]},
+    pictures.curves({key: [epoch[key] for epoch in history] for key in history[-1] if key != "stage"},
                     f"{options.model}, {options.case}").save(folder / "curves.png")
     examples = unseen[:8]
     for sample, found in zip(examples, detect.detect(detector(network, score_threshold=0.5), examples, progress=False)):

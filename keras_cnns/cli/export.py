@@ -12,6 +12,10 @@ def arguments(parser):
                         help="images such as the network will see, for int8: voc:PATH, folder:PATH, ...")
     parser.add_argument("--split", default="train", help="of these images; default train")
     parser.add_argument("--score-threshold", type=float, default=0.05, help="default 0.05")
+    parser.add_argument("--max-proposals", type=common.positive, metavar="N",
+                        help="that R-CNN, SPP-net or Fast R-CNN take of an image; default the row's")
+    parser.add_argument("--svd", type=common.positive, nargs=2, metavar="RANK",
+                        help="Fast R-CNN's fc6 and fc7 by truncated SVD; 1024 256 in the paper")
 
 
 def run(options):
@@ -20,7 +24,8 @@ def run(options):
     if (options.quantization == "int8") != (options.representative is not None):
         raise InputError("--quantization int8 and --representative DATA belong together: of these images the ranges of "
                          "all numbers are measured.")
-    network, names = served(options, score_threshold=options.score_threshold)
+    decoding = {"proposals": options.max_proposals} if options.max_proposals else {}
+    network, names = served(options, score_threshold=options.score_threshold, **decoding)
     if options.target.endswith(".tflite"):
         print(export.tflite(network, options.target, options.quantization, representative(options)))
     elif options.quantization:
@@ -42,8 +47,14 @@ def representative(options):
 def served(options, **decoding):
     """What is served of it, itself or a detector's inference graph, and its class names or None."""
     from keras_cnns import models
+    from keras_cnns.models.detection import fast_rcnn
 
     network, names, task = common.network(options, fixed=True)
+    if options.max_proposals and not isinstance(getattr(
+            models.module_of(network.name).VARIANTS[network.name], "proposals", None), int):
+        raise InputError(f"--max-proposals is for R-CNN, SPP-net and Fast R-CNN; {network.name} is given none.")
+    if options.svd:
+        network = fast_rcnn.truncated_svd(network, tuple(options.svd))
     if task == "keypoints":
         return models.detector(network), names
     if task == "segmentation":

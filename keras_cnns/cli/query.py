@@ -3,7 +3,7 @@
 import io
 import pathlib
 
-from keras_cnns.cli import common
+from keras_cnns.cli import common, regions
 from keras_cnns.errors import InputError
 
 
@@ -13,6 +13,9 @@ def arguments(parser):
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG or PNG files")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line")
     parser.add_argument("--output", default="predictions", metavar="FOLDER", help="of a segmenter's pictures")
+    regions.arguments(parser)
+    parser.add_argument("--max-proposals", type=common.positive, default=2000, metavar="N",
+                        help="sent with an image, as many as the model takes; default 2000")
     parser.add_argument("--score-threshold", type=float, default=0.5, help="default 0.5")
 
 
@@ -23,14 +26,19 @@ def run(options):
         if not pathlib.Path(path).is_file():
             raise InputError(f"{path}: no such file.")
     names = pathlib.Path(options.labels).read_text().splitlines() if options.labels else None
+    found = proposed(options) if options.proposals else None
     with Client(options.server) as client:
         for path in options.images:
             try:
-                answer = client.predict(options.model, pathlib.Path(path).read_bytes())
+                data = pathlib.Path(path).read_bytes()
+                if found:
+                    data = {"jpeg": [data], "proposals": found[path][None]}
+                answer = client.predict(options.model, data, signature="jpeg")
             except ServingError as error:
                 if error.code in ("NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT"):
-                    raise InputError(f"{path}: {error}; give a model the server has, with a signature \"jpeg\", and a "
-                                     "whole JPEG or PNG file.") from None
+                    raise InputError(f"{path}: {error}; give a model the server has, with a signature \"jpeg\", a "
+                                     "whole JPEG or PNG file, and --proposals to a model that takes such, and to no "
+                                     "other.") from None
                 raise
             answer = {name: value[0] for name, value in answer.items()}
             if "probabilities" in answer:
@@ -45,6 +53,16 @@ def run(options):
                 raise InputError(f"{options.model} answers {', '.join(sorted(answer))}, neither probabilities nor "
                                  "detections nor keypoints nor labels of pixels. Ask it with "
                                  "keras_cnns.serving.Client.")
+
+
+def proposed(options):
+    """Each image's regions `[R, 4]`, in its pixels."""
+    from keras_cnns.data import proposals
+    from keras_cnns.data import samples as data_samples
+
+    samples = [data_samples.Sample(pathlib.Path(path).stem, path) for path in options.images]
+    found = proposals.with_proposals(samples, options.proposals, options.proposals_cache, options.max_proposals)
+    return {path: sample.proposals for path, sample in zip(options.images, found)}
 
 
 def classes(path, answer, names):

@@ -10,7 +10,8 @@ def arguments(parser):
     parser.add_argument("name", metavar="MODEL", help="one of `keras-cnns models`")
     common.data_arguments(parser, "train")
     parser.add_argument("--output", default=None, metavar="FOLDER", help="of the run; default runs/MODEL")
-    parser.add_argument("--validation-split", metavar="SPLIT", help="evaluate on it after each epoch")
+    parser.add_argument("--validation-split", metavar="SPLIT", help=(
+        "evaluate on it after each epoch; R-CNN and SPP-net, at the end"))
     parser.add_argument("--input-size", type=common.positive, nargs="+", metavar="PIXELS",
                         help="side, or height and width")
     parser.add_argument("--weights", metavar="WEIGHTS", help="start from a release, such as imagenet, or a file")
@@ -45,12 +46,6 @@ def run(options):
     size = options.input_size
     if size:
         size = size[0], size[-1], model_info(options.name).input_shape[2]
-    samples, names, skipped = common.read(options, module.TASK)
-    validation = ()
-    if options.validation_split:
-        validation = common.read(options, module.TASK, options.validation_split, names)[0]
-    samples, validation = (regions.proposed(options, options.name, part) for part in (samples, validation))
-    folder = options.output or f"runs/{options.name}"
     asked = {key: getattr(options, key) for key in ("backbone", "features") if getattr(options, key)}
     if unknown := [key for key in asked if key not in inspect.signature(module.build).parameters]:
         raise InputError(f"--{unknown[0]}: {options.name} has its paper's own; faster_rcnn, rfcn, ssd, localizer and "
@@ -59,6 +54,12 @@ def run(options):
         asked["features"] = asked["features"][0]
     if options.dtype_policy:
         asked["dtype_policy"] = options.dtype_policy
+    samples, names, skipped = common.read(options, module.TASK)
+    validation = ()
+    if options.validation_split:
+        validation = common.read(options, module.TASK, options.validation_split, names)[0]
+    samples, validation = (regions.proposed(options, options.name, part) for part in (samples, validation))
+    folder = options.output or f"runs/{options.name}"
     train = alternate.train if options.alternate else stages.train if module in stages.METHODS else runs.train
     _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
                        options.weights, validation, options.devices, **asked)

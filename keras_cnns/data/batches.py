@@ -182,16 +182,17 @@ def one_thread_an_op(elements):
     return elements.with_options(options)
 
 
-def canvases(samples, image_size, batch, fit=images.letterbox, regions=None):
+def canvases(samples, image_size, batch, fit=images.letterbox, regions=None, channels=3):
     """Every sample once, in order, letterboxed; or as another `fit` of `data.images` brings them to the size.
 
     Returns:
-      `tf.data.Dataset` of (canvas `[B, H, W, 3]` float32; scale `(x, y)`, canvas pixels to an image pixel, `[B, 2]`;
+      `tf.data.Dataset` of (canvas `[B, H, W, channels]` float32, grey if that is one; scale `(x, y)`, canvas pixels to an image pixel, `[B, 2]`;
       width and height of the images, `[B, 2]` float32); the last batch may be short. Of samples with proposals the
       canvas is a dict of image and proposals `[B, R, 4]`, in its pixels, R being `regions` or as many as any has.
     """
     def prepare(element):
         image, scale = fit(element["image"], image_size)
+        image = images.of_channels(image, channels)
         return _shown(element, image, scale), scale, tf.cast(tf.shape(element["image"])[:2][::-1], tf.float32)
 
     elements = data_samples.dataset(samples, regions=regions).map(prepare, tf.data.AUTOTUNE, deterministic=True)
@@ -205,7 +206,7 @@ def _shown(element, image, scale):
     return {"image": image, "proposals": element["proposals"] * tf.tile(scale, [2])}
 
 
-def resized(samples, shorter=800, longer=1333, regions=None):
+def resized(samples, shorter=800, longer=1333, regions=None, channels=3):
     """Every sample once, in order and alone, its shorter side so many pixels, the longer at most so many.
 
     The sizes, and the bilinear pixels, that torchvision's detectors make of an image (FPN, section 5; Mask R-CNN,
@@ -219,7 +220,7 @@ def resized(samples, shorter=800, longer=1333, regions=None):
         sides = tf.cast(given, tf.float64)  # as Python calculates
         factor = tf.minimum(shorter / tf.reduce_min(sides), longer / tf.reduce_max(sides))
         size = tf.floor(sides * factor)
-        image = tf.image.resize(element["image"], tf.cast(size, tf.int32))
+        image = images.of_channels(tf.image.resize(element["image"], tf.cast(size, tf.int32)), channels)
         scale = tf.cast(size / sides, tf.float32)[::-1]
         return _shown(element, image, scale), scale, tf.cast(sides, tf.float32)[::-1]
 

@@ -329,6 +329,13 @@ def resized_middle(image, shape, resize):
     return tf.ensure_shape(grey(image) if shape[-1] == 1 else image, shape)
 
 
+def of_channels(image, channels):
+    """An image, float32 `[..., C]`, of 1 or 3 channels as one of so many."""
+    if image.shape[-1] == channels:
+        return image
+    return grey(image) if channels == 1 else tf.repeat(image, 3, -1)
+
+
 def grey(image):
     """The luma of RGB by ITU-R BT.601: `[..., 3]`, float32, to `[..., 1]`."""
     return tf.reduce_sum(image * [0.299, 0.587, 0.114], -1, keepdims=True)

@@ -19,11 +19,10 @@ import io
 import os
 import pathlib
 import threading
-import zipfile
 
 import numpy as np
 
-from keras_cnns.data import images
+from keras_cnns.data import images, kept
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
 
@@ -76,13 +75,10 @@ def with_proposals(samples, method="selective_search", cache=None, limit=LIMIT, 
 
 def _kept(file, key):
     """The boxes of a file of the cache; None if there is none, or not of this key, or a damaged one."""
-    try:
-        with np.load(file) as contents:
-            boxes = contents["boxes"]
-            good = str(contents["key"]) == key and boxes.dtype == np.float32 and boxes.shape[1:] == (4,)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return boxes if good else None
+    found = kept.arrays(file, ("boxes", "key"))
+    if found and str(found["key"]) == key and found["boxes"].dtype == np.float32 and found["boxes"].shape[1:] == (4,):
+        return found["boxes"]
+    return None
 
 
 def _keep(file, key, boxes):
@@ -172,7 +168,7 @@ def _from_file(path):
             found = _of_authors(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+    except kept.DAMAGE as error:
         raise InputError(f"{path}: is no file of proposals ({error}).") from None
     for key, boxes in found.items():
         if boxes.ndim != 2 or boxes.shape[1] != 4:

@@ -37,7 +37,7 @@ def training(samples, shape, size, batch, epochs, seed, first_step=0, view=views
     top, left, bottom, right = _margins(shape, size)
 
     def pair(elements, seed):
-        image = _of_channels(elements["image"], shape[-1])
+        image = images.of_channels(elements["image"], shape[-1])
         labels = elements["segmentation"][:, top:top + size[0], left:left + size[1]]
         labels = tf.ensure_shape(labels, (batch, *size))
         known = tf.reduce_all((labels < classes) | (labels == IGNORED))
@@ -138,7 +138,7 @@ def whole(answer, image, shape, size):
       float32 `[B, H, W, K]`.
     """
     if tuple(size) != tuple(shape[:2]):
-        return tiled(answer, _of_channels(tf.cast(image, tf.float32), shape[-1]), shape, size)
+        return tiled(answer, images.of_channels(tf.cast(image, tf.float32), shape[-1]), shape, size)
     sides = tf.shape(image)[1:3]
     shown, scale = canvas(image, shape)
     inner = tf.cast(tf.round(tf.cast(sides, tf.float32) * scale[::-1]), tf.int32)
@@ -147,24 +147,18 @@ def whole(answer, image, shape, size):
 
 def canvas(image, shape):
     """Images `[..., H, W, C]` letterboxed: float32 `[..., *shape]`, and their scale as `images.letterbox` gives it."""
-    shown, scale = images.letterbox(_of_channels(tf.cast(image, tf.float32), 3), shape[:2])
-    return _of_channels(shown, shape[-1]), scale
+    shown, scale = images.letterbox(images.of_channels(tf.cast(image, tf.float32), 3), shape[:2])
+    return images.of_channels(shown, shape[-1]), scale
 
 
 def middle(image, shape):
     """The middle of images `[..., H, W, C]` as they are, going on mirrored where it is larger: `[..., *shape]`, which
     is what `tiled` shows of it at once."""
-    image = _of_channels(tf.cast(image, tf.float32), shape[-1])
+    image = images.of_channels(tf.cast(image, tf.float32), shape[-1])
     for axis, side in zip((-3, -2), shape):
         length = tf.shape(image)[axis]
         image = tf.gather(image, _mirrored((length - side) // 2 + tf.range(side), length), axis=axis)
     return image
-
-
-def _of_channels(image, channels):
-    if image.shape[-1] == channels:
-        return image
-    return images.grey(image) if channels == 1 else tf.repeat(image, 3, -1)
 
 
 def tiled(answer, image, shape, size):

@@ -76,7 +76,8 @@ def _detector(model):
     def prepare(image):
         """The canvas, its scale, and the image's sides: height, width."""
         sides = tf.cast(tf.shape(image)[-3:-1], tf.float32)
-        return *fit(image, shape[:2]), sides
+        canvas, scale = fit(images.of_channels(tf.cast(image, tf.float32), 3), shape[:2])
+        return images.of_channels(canvas, shape[-1]), scale, sides
 
     def seen(canvas, proposals):
         """What the model says of a canvas, and proposals in its pixels, filled up with rows of zeros."""

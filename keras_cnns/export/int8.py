@@ -2,7 +2,8 @@
 
     python -m keras_cnns.export.int8 FOLDER whole|convolutions
 
-The folder has `saved`, a SavedModel, and `images.npy`, `[N, H, W, C]`; it gets `int8.tflite`.
+The folder has `saved`, a SavedModel, and `given.npz`: images `[N, H, W, C]`, and what else each is given with. It gets
+`int8.tflite`.
 """
 
 import contextlib
@@ -21,17 +22,18 @@ WORK = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "MA
         "MEAN"}
 
 
-def converted(folder, images, convolutions_only):
+def converted(folder, images, others, convolutions_only):
     """The file's bytes, of a SavedModel in `folder/saved`.
 
     Args:
-      images: `[N, H, W, C]`, float32, of which ranges of numbers are measured.
+      images: `[N, H, W, C]`, float32, of which ranges of numbers are measured. others: arrays by name that the
+        SavedModel takes with each of them.
       convolutions_only: only the ops of `WORK` in 8 bits.
 
     Raises:
       RuntimeError: the conversion failed.
     """
-    np.save(folder / "images.npy", images)
+    np.savez(folder / "given.npz", images=images, **others)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-m", __name__, str(folder), "convolutions" if convolutions_only else "whole"],
@@ -44,22 +46,24 @@ def converted(folder, images, convolutions_only):
 
 
 def convert(folder, convolutions_only):
-    images = np.load(folder / "images.npy")
+    with np.load(folder / "given.npz") as given:
+        others = dict(given)
+    images = others.pop("images")
 
     def representative():
         for image in images:
-            yield {"image": image[None]}
+            yield {"image": image[None], **others}
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"), signature_keys=["serving_default"])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    others = sorted(ops_of(converter.convert()) - WORK) if convolutions_only else None
+    kept = sorted(ops_of(converter.convert()) - WORK) if convolutions_only else None
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
-    if not others:
+    if not kept:
         return converter.convert()
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=representative,
-        debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=others))
+        debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=kept))
     return debugger.get_nondebug_quantized_model()
 
 

@@ -132,7 +132,7 @@ def _convert(kind, quantization, canvases):
         archive.write_out(str(folder / "saved"), verbose=False)
         if quantization == "int8":
             places = isinstance(kind.network.output, dict) and {"boxes", "keypoints"} & set(kind.network.output)
-            return int8.converted(folder, canvases, convolutions_only=bool(places))
+            return int8.converted(folder, canvases, _regions(kind), convolutions_only=bool(places))
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantization:
@@ -152,14 +152,23 @@ def _blocks(shape):
     return noise.astype("float32").repeat(tile, 0).repeat(tile, 1)[:height, :width]
 
 
+def _regions(kind):
+    """What a detector of proposals is given with an image: its whole and each quarter, at the beginning and at the end
+    of the rows, those between being zeros."""
+    if not kind.regions:
+        return {}
+    x, y = kind.shape[1] / 2, kind.shape[0] / 2
+    some = [[0, 0, 2 * x, 2 * y], [0, 0, x, y], [x, 0, 2 * x, y], [0, y, x, 2 * y], [x, y, 2 * x, 2 * y]]
+    rows = np.zeros((1, kind.regions, 4), "float32")
+    rows[0, :len(some)] = some[:kind.regions]
+    if kind.regions >= 2 * len(some):
+        rows[0, -len(some):] = np.float32(some) * 0.9
+    return {"proposals": rows}
+
+
 def _try(kind, interpreter, tolerance, image):
     """Runs the file and the model on one image; converters have been known to lose the weights silently."""
-    given = {"image": image}
-    if kind.regions:  # the whole, each quarter, and rows of zeros
-        x, y = kind.shape[1] / 2, kind.shape[0] / 2
-        some = [[0, 0, 2 * x, 2 * y], [0, 0, x, y], [x, 0, 2 * x, y], [0, y, x, 2 * y], [x, y, 2 * x, 2 * y]]
-        given["proposals"] = np.zeros((1, kind.regions, 4), "float32")
-        given["proposals"][0, :len(some)] = some[:kind.regions]
+    given = {"image": image, **_regions(kind)}
     want = {name: value.numpy() for name, value in kind.answer(*given.values()).items()}
     got = interpreter.get_signature_runner("serving_default")(**given)
     difference = kind.difference(want, got)

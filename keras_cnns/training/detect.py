@@ -91,7 +91,8 @@ def detect(detector, samples, batch=8, progress=True, sides=(800, 1333)):
 
     Args:
       samples: with proposals, where the detector takes them.
-      batch: images at a time, letterboxed to the detector's size, or stretched (SSD). sides: where it has none, each
+      batch: images at a time, letterboxed to the detector's size, or stretched (SSD); those with proposals are shown
+        alone. sides: where it has none, each
         image is shown alone, its shorter side so many pixels and its longer at most so many.
 
     Returns:
@@ -101,12 +102,13 @@ def detect(detector, samples, batch=8, progress=True, sides=(800, 1333)):
     """
     found = []
     inputs = detector.input if isinstance(detector.input, dict) else {"image": detector.input}
-    size, plain, regions = inputs["image"].shape[1:3], _with(samples, inputs, detector.name), _regions(inputs)
+    (*size, channels), regions = inputs["image"].shape[1:], _regions(inputs)
+    plain = _with(samples, inputs, detector.name)
     if None in size:
-        elements = batches.resized(plain, *sides, regions)
+        elements = batches.resized(plain, *sides, regions, channels)
     else:
         fit = images.stretched if models.stretched(detector) else images.letterbox
-        elements = batches.canvases(plain, size, batch, fit, regions)
+        elements = batches.canvases(plain, size, 1 if "proposals" in inputs else batch, fit, regions, channels)
     for shown, scale, side in rich.progress.track(
             elements, "Detecting", total=int(elements.cardinality()), transient=True, disable=not progress,
             console=rich.console.Console(stderr=True)):

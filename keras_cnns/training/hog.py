@@ -13,7 +13,6 @@ A run is a folder, as of `runs`: settings.json, labels.txt, checkpoint.npz while
 import json
 import os
 import pathlib
-import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ import rich.console
 import rich.progress
 from PIL import Image
 
+from keras_cnns.data import kept
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
 from keras_cnns.ops import boxes as box_ops
@@ -130,13 +130,7 @@ def train(samples, class_names, folder, progress=True):
     runs._claim(folder, class_names, settings)
     if not (folder / "hog.npz").exists():
         checkpoint = folder / "checkpoint.npz"
-        state = None
-        if checkpoint.exists():
-            try:
-                with np.load(checkpoint) as file:
-                    state = dict(file)
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-                pass  # damaged: from the beginning
+        state = kept.arrays(checkpoint, svm.STATE)
         found = svm.mined(_Windows(samples, len(class_names)), len(class_names), state,
                           lambda state: _write(checkpoint, state), progress)
         _write(folder / "hog.npz", Hog(*found)._asdict())
@@ -151,11 +145,10 @@ def load(folder):
       InputError: there is none.
     """
     path = pathlib.Path(folder) / "hog.npz"
-    try:
-        with np.load(path) as file:
-            return Hog(file["weights"], file["biases"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give the folder of a finished run.") from None
+    found = kept.arrays(path, Hog._fields)
+    if found is None:
+        raise InputError(f"{path}: is not there, or damaged; give the folder of a finished run.")
+    return Hog(**found)
 
 
 def _write(path, arrays):

@@ -20,7 +20,6 @@ import json
 import os
 import pathlib
 import sys
-import zipfile
 
 import keras
 import numpy as np
@@ -28,7 +27,7 @@ import rich.console
 import rich.progress
 
 from keras_cnns import models
-from keras_cnns.data import images, proposals, regions
+from keras_cnns.data import images, kept, proposals, regions
 from keras_cnns.errors import InputError
 from keras_cnns.models.detection import rcnn, sppnet
 from keras_cnns.ops import boxes as box_ops
@@ -77,15 +76,16 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
         network = create_model(name, input_shape, len(class_names), weights)
     runs._claim(folder, class_names, settings)
 
+    if all(np.all(sample.ignored) for sample in samples):  # before what takes hours
+        raise InputError("Not one sample has an object that counts; name data that have some.")
     samples, validation = (_proposed(part, folder, v.proposals) for part in (samples, validation))
     known = [Known(sample, len(class_names)) for sample in samples]
-    if not any((k.truth > 0).any() for k in known):
-        raise InputError("Not one sample has an object that counts; name data that have some.")
     fine_tuning = _FineTuning(network, module, v, samples, known, recipe, seed, strategy)
     _say(2, "fine-tuning")
+    history = []
     if module is sppnet and weights is None:
-        fine_tuning.run(network, folder / "2_convolutions", fine_tuning.warped)
-    history = fine_tuning.of_regions(folder)
+        history = fine_tuning.run(network, folder / "2_convolutions", fine_tuning.warped)
+    history += fine_tuning.of_regions(folder)
 
     _say(3, "features")
     cached = Features(folder / "3_features", module.features(network, v), v, samples, known, features)
@@ -215,10 +215,10 @@ class _FineTuning:
         given = rcnn.inputs(self.v, None)
         graph = keras.Model(given, sppnet.pyramids(self.network, self.v, given))
         row = np.dtype([("pyramid", "<f2", (graph.output.shape[-1],)), ("label", "<i4")])
-        found = _mapped(path, row)
+        found = kept.rows(path, row)
         if found is None or not np.array_equal(found["label"], labels):
             _write(path, lambda aside: self._pool(aside, row, graph, rows))
-            found = _mapped(path, row)
+            found = kept.rows(path, row)
         return found["pyramid"], labels
 
     def _pool(self, path, row, graph, rows):
@@ -262,6 +262,8 @@ class Features:
         self.folder, self.graph, self.v, self.samples, self.known = folder, graph, v, samples, known
         folder.mkdir(parents=True, exist_ok=True)
         self.limit, self.lacking = limit, 0
+        for left in folder.glob(".writing.*"):  # by a run that was killed
+            left.unlink()
         self.bytes = sum(file.stat().st_size for file in folder.glob("*.npz"))
 
     def __len__(self):
@@ -270,7 +272,7 @@ class Features:
     def __getitem__(self, i):
         path, known = self.folder / f"{i:07d}.npz", self.known[i]
         key = hashlib.sha256(self.samples[i].image_id.encode() + known.boxes.tobytes()).hexdigest()
-        found = _load(path, ("fc7", "pool5", "pairs", "key"))
+        found = kept.arrays(path, ("fc7", "pool5", "pairs", "key"))
         if not found or str(found["key"]) != key:
             pairs = np.flatnonzero(known.overlap > self.v.pairs)
             answer = _answer(self.graph, self.samples[i], known.boxes, self.v)
@@ -314,9 +316,9 @@ def _svms(path, features, class_names):
     """Weights `[F, K]` and biases `[K]`."""
     _say(4, "SVMs")
     aside = path.with_name("4_svms_so_far.npz")
-    found = _load(path, ("weights", "biases"))
+    found = kept.arrays(path, ("weights", "biases"))
     if not found:
-        state = _load(aside, ("weights", "biases", "begin", "new", "keys"))
+        state = kept.arrays(aside, svm.STATE)
         weights, biases = svm.mined(_OfImages(features), len(class_names), state, lambda state: _save(aside, **state))
         found = {"weights": weights, "biases": biases}
         _save(path, **found)
@@ -329,7 +331,7 @@ def _svms(path, features, class_names):
 def _regressions(path, features, v, class_names):
     """Weights `[P, K, 4]` and biases `[K, 4]`."""
     _say(5, "regressions of boxes")
-    found = _load(path, ("weights", "biases"))
+    found = kept.arrays(path, ("weights", "biases"))
     if not found:
         solved = [svm.ridge(_pairs(features, label), v.ridge)
                   for label in _track(range(1, len(class_names) + 1), "Regressions")]
@@ -367,21 +369,3 @@ def _write(path, write):
 
 def _save(path, **arrays):
     _write(path, lambda aside: np.savez(aside, **arrays))
-
-
-def _mapped(path, dtype):
-    """The rows of a file, which stay on disk; None if it is not there, damaged, or has others."""
-    try:
-        found = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.dtype == dtype else None
-
-
-def _load(path, keys):
-    """The arrays of a file, None if it is not there, damaged, or has others."""
-    try:
-        with np.load(path) as contents:
-            return {key: contents[key] for key in keys}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None

@@ -14,6 +14,7 @@ WEIGHT = 2.0      # of a positive's loss
 BIAS = 10.0       # a feature of this size whose weight is the bias: so it is hardly held back
 HARD, EASY = -1.0001, -1.2  # margins from which a negative is taken up, and below which it is let go
 ENOUGH = 2000     # new negatives of a class after which it learns again
+STATE = ("weights", "biases", "begin", "new", "keys")  # arrays of a run that goes on
 
 
 def fit(positives, negatives):

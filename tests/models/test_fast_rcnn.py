@@ -117,6 +117,14 @@ def test_svd_of_full_rank_changes_nothing_and_of_less_drops_the_smallest_values(
 
 
 @pytest.mark.slow
+def test_what_cannot_be_cut_by_svd_is_refused(network):
+    cut = fast_rcnn.truncated_svd(network, (8, 4))
+    for given, ranks, says in ((cut, (8, 4), "of truncated SVD already"), (network, (8,), "two whole numbers"),
+                               (network, (0, 4), "from 1 to")):
+        with pytest.raises(InputError, match=says):
+            fast_rcnn.truncated_svd(given, ranks)
+
+
 def test_it_lives_in_a_file_with_svd_too(network, samples, tmp_path):
     for given in (network, fast_rcnn.truncated_svd(network, (100, 25))):
         given.save(tmp_path / "network.keras")

@@ -139,9 +139,44 @@ def test_exported_it_takes_proposals_in_pixels_of_the_image(case, tmp_path):
 
 
 @pytest.mark.slow
-def test_as_tflite_it_answers_the_same(case, tmp_path):
+@pytest.mark.parametrize("regions", [20, REGIONS])  # R-CNN's at once, and in parts
+def test_as_tflite_it_answers_the_same(case, regions, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
     *_, assembled, _, _, given = case
-    assert export.tflite(detector(assembled, proposals=20), tmp_path / "n.tflite").stat().st_size > 0  # which tries it
+    graph = detector(assembled, proposals=regions)
+    given = {**given, "proposals": given["proposals"][:, -regions:]}
+    path = export.tflite(graph, tmp_path / "n.tflite")  # which tries it
+    found = Interpreter(str(path)).get_signature_runner("serving_default")(**given)
+    np.testing.assert_allclose(np.sort(found["detection_scores"]), np.sort(answers(graph, given)["scores"]), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_in_8_bits_it_answers_nearly_the_same(case, tmp_path):
+    *_, assembled, _, _, given = case
+    graph = detector(assembled, proposals=20)
+    seen = [images.decode(sample.source, "image") for sample in synthetic.samples(4)]
+    assert export.tflite(graph, tmp_path / "n.tflite", "int8", seen).stat().st_size < 2 * assembled.count_params()
+
+
+def test_the_first_part_is_asked_once(case):
+    module, v, network, *_, given = case
+    if module is not rcnn:
+        pytest.skip("SPP-net has no parts")
+    calls = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, x):
+            calls.append(len(x))
+            return x
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape)
+
+    image = keras.Input(network.input_shape[1:])
+    over = rcnn.OverRegions(keras.Model(image, Counted()(image)[:, 0, 0]), v.context, (0.0,) * 3, chunk=30)
+    over(given["proposals"], given["image"])
+    assert calls == [30, 30, 30]
 
 
 def test_counts_are_those_of_the_reference():

@@ -109,6 +109,8 @@ def test_other_backbones_and_what_cannot_be_one():
         assert info.weightless(lambda: detector(network)).output["boxes"].shape[-1] == 4
     assert info.weightless(lambda: create_model("rfcn", (96, 128, 3), 3, backbone="resnet18")).get_layer(
         "backbone").compute_output_shape((1, 96, 128, 3))[1] == (1, 6, 8, 512)
+    assert info.weightless(lambda: create_model("rfcn", (96, 128, 3), 3, backbone="resnet18_a", features=(
+        "conv4_x", "conv5_x"))).get_layer("backbone").compute_output_shape((1, 96, 128, 3))[1] == (1, 6, 8, 512)
     with pytest.raises(InputError, match="cells of 16, 32 pixels; give one layer, or two whose cells are alike"):
         create_model("rfcn", backbone="mobilenet_v1", features=("conv11_pw_relu", "conv13_pw_relu"))
     with pytest.raises(InputError, match="'rfcn' takes a backbone"):

@@ -4,10 +4,13 @@ import keras
 import numpy as np
 import pytest
 
+from keras_cnns import export
+from keras_cnns.data import synthetic
 from keras_cnns.errors import InputError
 from keras_cnns.models import create_model
 from keras_cnns.models.detection import sliding_window
 from keras_cnns.ops import windows
+from keras_cnns.training import detect
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,22 @@ def test_it_lives_in_a_file_and_nms_leaves_one_of_a_kind(classifier, tmp_path):
     for key in want:
         np.testing.assert_array_equal(found[key], want[key])
     assert 0 < want["count"].max() < 100
+
+
+@pytest.mark.slow
+def test_of_a_grey_classifier_it_is_evaluated_and_exported(classifier, tmp_path):
+    import tensorflow as tf
+
+    graph = sliding_window.detector(classifier, (60, 80), score_threshold=0.1, max_detections=10)
+    samples = synthetic.samples(2)
+    found = detect.detect(graph, samples, progress=False)
+    served = tf.saved_model.load(str(export.saved_model(graph, tmp_path / "m"))).signatures["jpeg"]
+    for sample, want in zip(samples, found):
+        answer = served(jpeg=tf.constant([sample.source]))
+        n = int(answer["num_detections"][0])
+        assert n == len(want["scores"]) > 0
+        np.testing.assert_allclose(answer["detection_scores"][0, :n], want["scores"], atol=1e-4)
+    assert export.tflite(graph, tmp_path / "m.tflite").stat().st_size > 0
 
 
 def test_what_cannot_slide_is_refused(classifier):

@@ -72,7 +72,11 @@ def test_it_learns_its_images_and_goes_on_where_it_stopped(samples, tmp_path, mo
 def test_what_is_wrong_is_said(samples, tmp_path):
     with pytest.raises(InputError, match="No samples"):
         hog.train([], synthetic.CLASSES, tmp_path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not there, or damaged"):
+        hog.load(tmp_path)
+    np.save(tmp_path / "hog.npy", np.zeros(3))
+    (tmp_path / "hog.npy").rename(tmp_path / "hog.npz")  # another program's
+    with pytest.raises(InputError, match="is not there, or damaged"):
         hog.load(tmp_path)
     (tmp_path / "settings.json").write_text('{"model": "other"}')
     with pytest.raises(InputError, match="another folder"):

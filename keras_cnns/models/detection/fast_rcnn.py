@@ -104,11 +104,15 @@ def truncated_svd(network, ranks=(1024, 256)):
       ranks: singular values of each that stay.
 
     Raises:
-      InputError: no Fast R-CNN, or ranks that its layers cannot have.
+      InputError: no Fast R-CNN, one that has been cut already, or ranks that its layers cannot have.
     """
     if network.name not in VARIANTS:
         raise InputError(f"{network.name} is no Fast R-CNN; give one of {', '.join(VARIANTS)}.")
-    ranks, layer = dict(zip(("fc6", "fc7"), ranks, strict=True)), network.get_layer
+    if len(ranks) != 2:
+        raise InputError(f"ranks={ranks}: give two whole numbers, of fc6 and of fc7.")
+    ranks, layer = dict(zip(("fc6", "fc7"), ranks)), network.get_layer
+    if any(inner.name.endswith("_svd") for inner in layer("roi_head").layers):
+        raise InputError(f"{network.name}: its fc6 and fc7 are of truncated SVD already; give the network of before.")
     head = models.clone_model(layer("roi_head"), clone_function=lambda layer: layer,
                               call_function=lambda *arguments, **keywords: _in_two(ranks, *arguments, **keywords))
     image = network.input["image"]

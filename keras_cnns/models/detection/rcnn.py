@@ -149,7 +149,9 @@ class OverRegions(layers.Wrapper):
         if isinstance(batch * parts, int) and batch * parts == 1:  # without a loop
             found = tree.map_structure(lambda x: x[None], answers((padded[0], number[0])))
         else:
-            found = ops.map(answers, (padded, number))
+            # Keras asks once more about the first element, beforehand: let it be padding, which is no work.
+            padded, number = ops.pad(padded, ((1, 0), (0, 0), (0, 0))), ops.pad(number, ((1, 0),))
+            found = tree.map_structure(lambda x: x[1:], ops.map(answers, (padded, number)))
         return tree.map_structure(
             lambda x: ops.reshape(x, (batch, parts * chunk, *x.shape[2:]))[:, :count], found)
 

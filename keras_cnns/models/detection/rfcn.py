@@ -87,6 +87,8 @@ def dilated(trunk, stage):
         elif layer.name.startswith(f"{stage}_") and isinstance(layer, layers.Conv2D):
             config["strides"] = 1
             config["dilation_rate"] = 1 if layer.kernel_size == (1, 1) else 2
+        elif layer.name.startswith(f"{stage}_") and isinstance(layer, layers.MaxPooling2D):  # a shortcut's
+            config["strides"] = 1
         return type(layer).from_config(config)
 
     return models.clone_model(trunk, clone_function=clone)
