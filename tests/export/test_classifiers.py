@@ -124,7 +124,7 @@ def test_logits_are_not_called_probabilities(tmp_path):
     assert set(found["jpeg"].structured_outputs) == {"logits", "classes"}
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"])
 def test_of_a_network_in_half_precision_the_tflite_file_is_one_of_its_weights_in_float32(policy, graph, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 

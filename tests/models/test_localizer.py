@@ -56,6 +56,7 @@ def test_one_box_in_pixels_or_none(network, tmp_path):
     np.testing.assert_array_equal(same["boxes"], found["boxes"])
 
 
+@pytest.mark.slow
 def test_exported_it_finds_the_same(network, tmp_path):
     export.saved_model(detector(network), tmp_path / "saved")
     assert export.tflite(detector(network), tmp_path / "network.tflite").stat().st_size > 4e7

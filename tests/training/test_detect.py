@@ -90,9 +90,9 @@ def test_detections_come_back_in_pixels_of_the_image(samples):
 def test_eight_images_are_learnt_by_heart(samples):
     keras.utils.set_random_seed(1)
     few = [s for s in samples if not s.ignored.any()][:8]
-    network = create_model("faster_rcnn_resnet18", (128, 128, 3), 5)
+    network = create_model("faster_rcnn_resnet18", (96, 96, 3), 5)
     network.compile(keras.optimizers.Adam(1e-3), loss=module_of(network.name).losses())
-    network.fit(batches.training(few, (128, 128), 8, 90, 0), shuffle=False, verbose=0)
+    network.fit(batches.training(few, (96, 96), 8, 75, 0), shuffle=False, verbose=0)
     found = detect.detect(detector(network), few, progress=False)
     assert metrics.voc_ap(detect.truth(few), found).mean > 0.9
 
