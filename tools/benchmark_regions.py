@@ -6,8 +6,10 @@ The same pictures, photographs of VOC where KERAS_CNNS_DATA has them, for all: R
 Fast R-CNN without and with truncated SVD, Faster R-CNN; weights are random, which does not change the work. To detect
 is measured image by image, the first being left out, with and without selective search. To train is measured by steps,
 of R-CNN by such of 16 of the 128 regions. An epoch is of VOC07's 5,011 images: of R-CNN and SPP-net a fine-tuning batch
-an image, and features once, which take as long as to detect. SVMs are not counted: they take as long for both. Prints a
-table and writes it as regions.md, with a chart, regions.png, to the folder.
+an image, and features once, which take as long as to detect. SVMs are not counted: they take as long for both. The
+memory is the most that the process held while it detected; features are what `training.stages` keeps of an image on
+disk, in half precision: fc7 of every region, pool5 of those near an object. Prints a table and writes it as regions.md,
+with a chart, regions.png, to the folder.
 """
 
 import argparse
@@ -22,6 +24,7 @@ cli.import_tensorflow()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
+from keras_cnns.cli import grid  # noqa: E402
 from keras_cnns.data import proposals, synthetic, voc  # noqa: E402
 from keras_cnns.models import create_model, detector, module_of  # noqa: E402
 from keras_cnns.models.detection import fast_rcnn, rcnn, sppnet  # noqa: E402
@@ -55,11 +58,14 @@ def filled(sample, count):
 
 
 def detecting(graph, samples):
-    """Seconds an image, those of the first left out."""
+    """Seconds an image, those of the first left out, and GiB, None where the system does not tell."""
     detect.detect(graph, samples[:1], batch=1, progress=False)
+    grid.reset_peak()
     begun = time.perf_counter()
     detect.detect(graph, samples[1:], batch=1, progress=False)
-    return (time.perf_counter() - begun) / (len(samples) - 1)
+    seconds = (time.perf_counter() - begun) / (len(samples) - 1)
+    peak = grid.memory("VmHWM")
+    return seconds, None if peak is None else peak / 2**20
 
 
 def stepping(network, batches, steps):
@@ -83,7 +89,7 @@ def with_heads(network, module):
 
 
 def in_stages(name, samples, steps, v=None):
-    """Of R-CNN or SPP-net: seconds an image to detect, seconds an epoch, megabytes of features an image."""
+    """Of R-CNN or SPP-net: seconds an image to detect, GiB, seconds an epoch, megabytes of features an image."""
     module, network = module_of(name), create_model(name)
     v = v or module.VARIANTS[name]
     known = [stages.Known(sample, 20) for sample in samples]
@@ -104,13 +110,13 @@ def in_stages(name, samples, steps, v=None):
     assembled = with_heads(network, module)
     answers = module.over_image(assembled, v, len(samples[0].proposals))
     graph = rcnn.decoded(name, answers, score_threshold=0.05, iou_threshold=0.3, max_detections=100)
-    seconds = detecting(graph, samples)
+    seconds, memory = detecting(graph, samples)
     keras.backend.clear_session()
-    return seconds, IMAGES * (step + seconds), size
+    return seconds, memory, IMAGES * (step + seconds), size
 
 
 def in_one(name, samples, steps, svd=False):
-    """Of a network that is trained whole: seconds an image to detect, seconds an epoch."""
+    """Of a network that is trained whole: seconds an image to detect, GiB, seconds an epoch."""
     network, recipe = create_model(name, frozen_stages=2), recipes.recipe(name)
     detect.compiled(network, "sgd", recipe, samples)
     step = None
@@ -118,9 +124,9 @@ def in_one(name, samples, steps, svd=False):
         given = [samples[i % len(samples)] for i in range(recipe.batch * (steps + 1))]
         step = stepping(network, iter(detect.elements(network, given, recipe, 0, 0)), steps)
     trained = fast_rcnn.truncated_svd(network) if svd else network
-    seconds = detecting(detector(trained), samples)
+    seconds, memory = detecting(detector(trained), samples)
     keras.backend.clear_session()
-    return seconds, None if svd else IMAGES / recipe.batch * step, None
+    return seconds, memory, None if svd else IMAGES / recipe.batch * step, None
 
 
 def main():
@@ -160,12 +166,14 @@ def table(found, searching, count, options):
     slowest = found[options.only[0]][0]
     lines = [f"{count} images of {options.proposals} proposals; selective search takes {searching:.2f} s an image.",
              "",
-             "| | s an image | with proposals | times as fast | in the papers | hours an epoch | features, MB/image |",
-             "|---|---:|---:|---:|---:|---:|---:|"]
-    for name, (seconds, epoch, size) in found.items():
+             "| | s an image | with proposals | times as fast | in the papers | memory, GiB | hours an epoch | "
+             "features, MB/image | of VOC07, GB |",
+             "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    for name, (seconds, memory, epoch, size) in found.items():
         whole = seconds + (0 if name == "Faster R-CNN" else searching)
         lines.append(f"| {name} | {seconds:.2f} | {whole:.2f} | {slowest / seconds:.1f} | "
-                     f"{PAPERS[name]} | {f'{epoch / 3600:.1f}' if epoch else ''} | {f'{size:.1f}' if size else ''} |")
+                     f"{PAPERS[name]} | {f'{memory:.1f}' if memory else ''} | {f'{epoch / 3600:.1f}' if epoch else ''} | "
+                     f"{f'{size:.1f} | {IMAGES * size / 1000:.0f}' if size else ' | '} |")
     return "\n".join(lines) + "\n"
 
 

@@ -52,6 +52,12 @@ def test_r_cnn_learns_some_images_by_heart(run):
         np.testing.assert_array_equal(one["scores"], two["scores"])
 
 
+def test_in_an_image_without_proposals_nothing_is_found(run):
+    _, (network, _) = run
+    without = [sample._replace(proposals=np.zeros((0, 4), "float32")) for sample in synthetic.samples(2)]
+    assert [len(found["scores"]) for found in detect.detect(detector(network), without, progress=False)] == [0, 0]
+
+
 @pytest.mark.slow
 def test_a_run_cut_off_between_stages_goes_on_to_the_same(arguments, run, tmp_path, monkeypatch):
     _, (network, history) = run
@@ -87,6 +93,9 @@ def test_damaged_features_are_made_anew(arguments, run):
     files = sorted((folder / "3_features").iterdir())
     files[0].write_bytes(b"nothing")
     files[1].write_bytes(files[2].read_bytes())  # another image's
+    with (folder / "5_regressions.npz").open("wb") as file:
+        np.save(file, np.zeros(3))  # another program's
+    (folder / "4_svms_so_far.npz").write_bytes(b"half")
     again, _ = stages.train(**arguments, folder=folder)
     np.testing.assert_allclose(again.get_layer("svm").get_weights()[0], network.get_layer("svm").get_weights()[0],
                                atol=1e-5)
@@ -120,11 +129,26 @@ def test_spp_net_learns_some_images_by_heart(arguments, tmp_path):
     network, history = stages.train(**{**arguments, "name": name, "recipe": recipe}, folder=tmp_path,
                                     validation=arguments["samples"])
     assert history[-1]["AP50"] > 0.85
+    assert len([row for row in history if "loss" in row]) == 30  # of the convolutions, and of what is behind them
+    (tmp_path / "2_pyramids.npy").write_bytes(b"nothing")
+    (tmp_path / "network.keras").unlink()
+    assert stages.train(**{**arguments, "name": name, "recipe": recipe}, folder=tmp_path)[1] == history[:-1]
     trained = keras.saving.load_model(tmp_path / "2_convolutions" / "checkpoint" / "network.keras", compile=False)
     for layer in network.layers:
         if layer.name.startswith("conv"):
             for one, two in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights()):
                 np.testing.assert_array_equal(one, two)  # fine-tuning does not reach behind the pyramid
+
+
+@pytest.mark.slow
+def test_a_class_without_objects_is_told_and_scores_nothing(arguments, tmp_path, capsys):
+    names = [*synthetic.CLASSES, "unicorn"]
+    recipe = arguments["recipe"]._replace(epochs=1)
+    network, _ = stages.train(**{**arguments, "class_names": names, "recipe": recipe}, folder=tmp_path)
+    assert "unicorn: has no object that counts; its score will be 0." in capsys.readouterr().out
+    graph = detector(network, score_threshold=0.0, max_detections=300)
+    for found in detect.detect(graph, arguments["samples"][:2], progress=False):
+        assert not found["scores"][found["labels"] == len(names)].any()
 
 
 def test_what_is_known_of_regions_by_hand():
