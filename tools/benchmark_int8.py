@@ -3,8 +3,8 @@
     python tools/benchmark_int8.py RUN DATA [--split val] [--seen train] [--tiles] [--limit 50]
 
 RUN is a folder that was trained into, with an input of a fixed size; DATA is such as camvid:PATH. The ranges of the
-numbers are measured on the first 20 images of --seen that are not asked for. All are asked for the same images; with --tiles in tiles of the
-network's size.
+numbers are measured on the first 20 images of --seen that are not asked for. All are asked for the same images; with
+--tiles in tiles of the network's size.
 """
 
 import argparse

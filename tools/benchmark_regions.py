@@ -172,7 +172,8 @@ def table(found, searching, count, options):
     for name, (seconds, memory, epoch, size) in found.items():
         whole = seconds + (0 if name == "Faster R-CNN" else searching)
         lines.append(f"| {name} | {seconds:.2f} | {whole:.2f} | {slowest / seconds:.1f} | "
-                     f"{PAPERS[name]} | {f'{memory:.1f}' if memory else ''} | {f'{epoch / 3600:.1f}' if epoch else ''} | "
+                     f"{PAPERS[name]} | {f'{memory:.1f}' if memory else ''} | "
+                     f"{f'{epoch / 3600:.1f}' if epoch else ''} | "
                      f"{f'{size:.1f} | {IMAGES * size / 1000:.0f}' if size else ' | '} |")
     return "\n".join(lines) + "\n"
 

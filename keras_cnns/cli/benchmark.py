@@ -240,8 +240,8 @@ def compared(cells):
     if len(known) > 2:
         lines.append(f"Rank correlation of multiply-adds and Keras' time: {rank_correlation(*zip(*known)):.2f}.")
     lines.append("The paper's times are a GPU's, of images that keep their proportions; these are this machine's. Of "
-                 "chance weights all classes have about the same score, so that their number decides how many boxes are "
-                 "left to suppress.")
+                 "chance weights all classes have about the same score: how many there are decides how many boxes NMS "
+                 "is given.")
     return lines
 
 

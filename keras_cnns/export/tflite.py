@@ -28,7 +28,8 @@ def tflite(model, path, quantization=None, representative=None):
     `saved_model` names them, boxes in 0...1 of that input. The phone prepares its picture: for a detector it scales it
     into the top left corner of the input, proportions kept, as `data.images.letterbox` does (for an SSD to all of it,
     `stretched`); for a classifier it cuts and scales as `data.images.central`, for a segmenter as
-    `data.segmented.canvas`, or in tiles as `data.segmented.tiled`, if it answers for the middle, for one of poses as `data.persons.whole` and `seen`.
+    `data.segmented.canvas`, or in tiles as `data.segmented.tiled`, if it answers for the middle, for one of poses as
+    `data.persons.whole` and `seen`.
 
     Args:
       model: as of `saved_model`: a classifier, a detector's inference graph, or another network of one image. One of a

@@ -62,8 +62,8 @@ FASTER_RCNN = Recipe("sgd", 1e-3, 5e-4, 2, 28, drops=(20,), coupled=True)
 # classifier's.
 FASTER_RCNN_C4 = Recipe("sgd", 1e-3, 1e-4, 8, 31, drops=(23,), coupled=True)
 
-# arXiv:1506.02640, section 2.2, VOC07+12, in the paper from ImageNet weights of 20 convolutions: the rate rises to 0.01 in
-# "the first epochs", three here, of 258 steps, then 75 epochs at 0.01, 30 at 0.001, 30 at 0.0001.
+# arXiv:1506.02640, section 2.2, VOC07+12, in the paper from ImageNet weights of 20 convolutions: the rate rises to
+# 0.01 in "the first epochs", three here, of 258 steps, then 75 epochs at 0.01, 30 at 0.001, 30 at 0.0001.
 YOLO = Recipe("sgd", 1e-2, 5e-4, 64, 135, 774, (75, 105), coupled=True, view="yolo", colour="exposure_and_saturation")
 
 # arXiv:1504.08083, section 2.3: 30,000 steps of 2 of VOC07's 5,011 images, 10,000 more at a tenth of the rate.

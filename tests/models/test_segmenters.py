@@ -364,7 +364,7 @@ def test_without_classes_the_features_remain(narrow):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("deconvnet") and not name.endswith("_aux")])
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("deconvnet") and not n.endswith("_aux")])
 def test_eight_pictures_are_learnt_by_heart(name, narrow):
     network = lively(name)
     height, width, channels = shape(name)
