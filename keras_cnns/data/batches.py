@@ -187,9 +187,9 @@ def canvases(samples, image_size, batch, fit=images.letterbox, regions=None, cha
 
     Returns:
       `tf.data.Dataset` of (canvas `[B, H, W, channels]` float32, grey if that is one; scale `(x, y)`, canvas pixels to
-      an image pixel, `[B, 2]`;
-      width and height of the images, `[B, 2]` float32); the last batch may be short. Of samples with proposals the
-      canvas is a dict of image and proposals `[B, R, 4]`, in its pixels, R being `regions` or as many as any has.
+      an image pixel, `[B, 2]`; width and height of the images, `[B, 2]` float32); the last batch may be short. Of
+      samples with proposals the canvas is a dict of image and proposals `[B, R, 4]`, in its pixels, R being `regions`
+      or as many as any has.
     """
     def prepare(element):
         image, scale = fit(element["image"], image_size)
