@@ -114,7 +114,8 @@ def main():
     options = parser.parse_args()
     samples = read(options.folder)
     print(f"{len(samples)} images, {os.cpu_count()} cores, TensorFlow {tf.__version__}; images a second, medians of "
-          f"{options.rounds} rounds of {len(samples) * options.repeat}: decoding alone in a loop on threads and in tf.data, and all of it")
+          f"{options.rounds} rounds of {len(samples) * options.repeat}: decoding alone in a loop on threads and in "
+          "tf.data, and all of it")
     for name, (mine, theirs) in PIPELINES.items():
         rates = []
         rate(mine(samples, 1))  # traced, and the files are in memory

@@ -7,7 +7,7 @@ Fast R-CNN without and with truncated SVD, Faster R-CNN; weights are random, whi
 is measured image by image, the first being left out, with and without selective search. To train is measured by steps,
 of R-CNN by such of 16 of the 128 regions. An epoch is of VOC07's 5,011 images: of R-CNN and SPP-net a fine-tuning batch
 an image, and features once, which take as long as to detect. SVMs are not counted: they take as long for both. The
-memory is the most that the process held while it detected; features are what `training.stages` keeps of an image on
+memory is the most that the process held while it detected, beyond what it held before there was a network; features are what `training.stages` keeps of an image on
 disk, in half precision: fc7 of every region, pool5 of those near an object. Prints a table and writes it as regions.md,
 with a chart, regions.png, to the folder.
 """
@@ -57,15 +57,15 @@ def filled(sample, count):
     return sample._replace(proposals=np.concatenate([start, end], 1).astype("float32"))
 
 
-def detecting(graph, samples):
-    """Seconds an image, those of the first left out, and GiB, None where the system does not tell."""
+def detecting(graph, samples, before):
+    """Seconds an image, those of the first left out, and GiB beyond `before`, KiB; None where the system is silent."""
     detect.detect(graph, samples[:1], batch=1, progress=False)
     grid.reset_peak()
     begun = time.perf_counter()
     detect.detect(graph, samples[1:], batch=1, progress=False)
     seconds = (time.perf_counter() - begun) / (len(samples) - 1)
     peak = grid.memory("VmHWM")
-    return seconds, None if peak is None else peak / 2**20
+    return seconds, None if peak is None else (peak - before) / 2**20
 
 
 def stepping(network, batches, steps):
@@ -90,7 +90,7 @@ def with_heads(network, module):
 
 def in_stages(name, samples, steps, v=None):
     """Of R-CNN or SPP-net: seconds an image to detect, GiB, seconds an epoch, megabytes of features an image."""
-    module, network = module_of(name), create_model(name)
+    before, module, network = grid.memory("VmRSS"), module_of(name), create_model(name)
     v = v or module.VARIANTS[name]
     known = [stages.Known(sample, 20) for sample in samples]
     recipe, learner = recipes.recipe(name), module.of_region(network)
@@ -110,21 +110,21 @@ def in_stages(name, samples, steps, v=None):
     assembled = with_heads(network, module)
     answers = module.over_image(assembled, v, len(samples[0].proposals))
     graph = rcnn.decoded(name, answers, score_threshold=0.05, iou_threshold=0.3, max_detections=100)
-    seconds, memory = detecting(graph, samples)
+    seconds, memory = detecting(graph, samples, before)
     keras.backend.clear_session()
     return seconds, memory, IMAGES * (step + seconds), size
 
 
 def in_one(name, samples, steps, svd=False):
     """Of a network that is trained whole: seconds an image to detect, GiB, seconds an epoch."""
-    network, recipe = create_model(name, frozen_stages=2), recipes.recipe(name)
+    before, network, recipe = grid.memory("VmRSS"), create_model(name, frozen_stages=2), recipes.recipe(name)
     detect.compiled(network, "sgd", recipe, samples)
     step = None
     if not svd:
         given = [samples[i % len(samples)] for i in range(recipe.batch * (steps + 1))]
         step = stepping(network, iter(detect.elements(network, given, recipe, 0, 0)), steps)
     trained = fast_rcnn.truncated_svd(network) if svd else network
-    seconds, memory = detecting(detector(trained), samples)
+    seconds, memory = detecting(detector(trained), samples, before)
     keras.backend.clear_session()
     return seconds, memory, None if svd else IMAGES / recipe.batch * step, None
 

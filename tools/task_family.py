@@ -41,7 +41,8 @@ def main():
         samples, names = synthetic.samples(40, masks=True), synthetic.CLASSES
     sample = chosen(samples, options.image) if samples else None
     if sample is None:
-        parser.error(f"{options.data}, {options.split}: no such image with masks; give coco:PATH and an id of it")
+        parser.error(f"{options.data or 'drawn pictures'}: no image {options.image or 'with masks'}; give coco:PATH, "
+                     "--split, and an --image of it")
     real = np.flatnonzero(~np.asarray(sample.ignored))
     picture = pictures.task_family(data_samples.pixels(sample), sample.boxes[real], sample.labels[real],
                                    data_samples.masks(sample)[real], names)

@@ -148,9 +148,9 @@ def main():
     network, history = (stages if in_stages else runs).train(options.model, train, names, folder / "run", recipe, shape,
                                                              options.seed, **asked)
     minutes = (time.time() - begun) / 60
-    history = [epoch for epoch in history if "loss" in epoch]  # not what comes after, in stages
+    history = [epoch for epoch in history if "loss" in epoch and epoch.get("stage", 2) == 2]  # not what is beside it
     reached = detect.evaluation(network, unseen, min(recipe.batch, 8))()
-    if others:
+    if others and others[0]:
         reached["AP50 of the others"] = detect.evaluation(network, others[0], min(recipe.batch, 8))()["AP50"]
     if module_of(options.model) is yolo:
         missing, objects = yolo.lost(((s.boxes, s.labels * ~s.ignored, s.size) for s in train),

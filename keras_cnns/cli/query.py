@@ -15,7 +15,7 @@ def arguments(parser):
     parser.add_argument("--output", default="predictions", metavar="FOLDER", help="of a segmenter's pictures")
     regions.arguments(parser)
     parser.add_argument("--max-proposals", type=common.positive, default=2000, metavar="N",
-                        help="sent with an image, as many as the model takes; default 2000")
+                        help="sent with an image, no more than the model takes; default 2000")
     parser.add_argument("--score-threshold", type=float, default=0.5, help="default 0.5")
 
 
@@ -37,8 +37,8 @@ def run(options):
             except ServingError as error:
                 if error.code in ("NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT"):
                     raise InputError(f"{path}: {error}; give a model the server has, with a signature \"jpeg\", a "
-                                     "whole JPEG or PNG file, and --proposals to a model that takes such, and to no "
-                                     "other.") from None
+                                     "whole JPEG or PNG file, and --proposals, with no more than it takes "
+                                     "(--max-proposals), to a model that takes such, and to no other.") from None
                 raise
             answer = {name: value[0] for name, value in answer.items()}
             if "probabilities" in answer:
@@ -56,7 +56,10 @@ def run(options):
 
 
 def proposed(options):
-    """Each image's regions `[R, 4]`, in its pixels."""
+    """Each image's regions `[R, 4]`, in its pixels; those of a file are found by the image's name without suffix."""
+    from keras_cnns import cli
+
+    cli.import_tensorflow()
     from keras_cnns.data import proposals
     from keras_cnns.data import samples as data_samples
 

@@ -63,7 +63,7 @@ def run(options):
     train = alternate.train if options.alternate else stages.train if module in stages.METHODS else runs.train
     _, history = train(options.name, samples, names, folder, recipe._replace(**given), size, options.seed,
                        options.weights, validation, options.devices, **asked)
-    epochs = [numbers for numbers in history if "loss" in numbers]
+    epochs = [numbers for numbers in history if "loss" in numbers and numbers.get("stage", 2) == 2]
     last = ", ".join(f"{key} {value:.4g}" for key, value in (epochs[-1] | history[-1]).items())
     print(f"{folder}/network.keras after {len(epochs)} epochs: {last}")
     if skipped:

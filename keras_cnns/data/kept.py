@@ -1,10 +1,13 @@
 """Arrays that were kept in files, of which any may be damaged or another program's: then they are made anew."""
 
+import tokenize
 import zipfile
+import zlib
 
 import numpy as np
 
-DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile)  # what NumPy says of it
+DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, SyntaxError, zlib.error,
+          tokenize.TokenError, zipfile.BadZipFile)  # what NumPy says of it
 
 
 def arrays(path, keys):

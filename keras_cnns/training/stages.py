@@ -53,7 +53,8 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
         The others as of `runs.train`.
 
     Returns:
-      `(network, history)`: the assembled network, and a dict of numbers an epoch and a stage, "stage" among them.
+      `(network, history)`: the assembled network, and a dict of numbers an epoch and a stage, "stage" among them, that
+      of SPP-net's 2_convolutions being 1.5.
 
     Raises:
       InputError, FloatingPointError: as of `runs.train`; `name` is no model of this kind; or no sample has an object.
@@ -84,7 +85,8 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
     _say(2, "fine-tuning")
     history = []
     if module is sppnet and weights is None:
-        history = fine_tuning.run(network, folder / "2_convolutions", fine_tuning.warped)
+        history = [{**epoch, "stage": 1.5}
+                   for epoch in fine_tuning.run(network, folder / "2_convolutions", fine_tuning.warped)]
     history += fine_tuning.of_regions(folder)
 
     _say(3, "features")

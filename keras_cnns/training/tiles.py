@@ -26,7 +26,7 @@ def label(network, image, into, tile=None, overlap=None, progress=True):
     Args:
       network: a segmenter with one output, such as `segment.answering` gives.
       image: `[H, W, C]`, what can be cut as `image[y1:y2, x1:x2]`: a NumPy array, or one in a file (`np.load` with
-        `mmap_mode="r"`). One channel, three, or as many as the network takes; 0 to 255.
+        `mmap_mode="r"`). Of one or three channels for a network of one or three, else of as many as it takes; 0 to 255.
       into: what is written in the same way: `[H, W]` for labels, or `[H, W, K]` for probabilities.
       tile: the side, in pixels, of what the network is shown at once, where its input has no fixed size.
       overlap: pixels of a tile's answer that are dropped on each side, rounded up to whole strides; by default none

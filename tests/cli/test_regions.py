@@ -55,7 +55,7 @@ def test_a_client_sends_its_regions_with_the_image(tmp_path, capsys):
         assert cli.main([*call, "--proposals", str(tmp_path / "boxes.npz")]) == 0
         output = capsys.readouterr().out
         assert " objects (class" in output and not output.startswith(f"{image}: 0")
-        assert cli.main(call) == 2 and "--proposals to a model that takes such" in capsys.readouterr().err
+        assert cli.main(call) == 2 and "(--max-proposals), to a model that takes such" in capsys.readouterr().err
     assert cli.main(["export", str(run), str(tmp_path / "again"), "--svd", "16", "100000"]) == 2
     assert "from 1 to" in capsys.readouterr().err
     create_model("rfcn_resnet18", (96, 96, 3), 5).save(run / "network.keras")

@@ -29,6 +29,19 @@ def test_a_file_cut_off_or_changed_anywhere_is_none_or_as_it_was(path):
         assert found is None or set(found) == {"boxes", "key"}
 
 
+def test_a_changed_header_of_rows_is_none_or_tells_the_same(tmp_path):
+    path, dice = tmp_path / "c.npy", np.random.default_rng(0)
+    np.save(path, np.zeros((3, 2), "f4"))
+    whole = path.read_bytes()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in dice.integers(128, size=dice.integers(1, 4)):
+            damaged[place] = dice.integers(256)
+        path.write_bytes(damaged)
+        found = kept.rows(path, np.dtype("f4"))
+        assert found is None or found.dtype == np.dtype("f4")
+
+
 def test_another_programs_file_is_none(path, tmp_path):
     with (tmp_path / "b.npz").open("wb") as file:
         np.save(file, np.zeros(3))

@@ -116,7 +116,6 @@ def test_svd_of_full_rank_changes_nothing_and_of_less_drops_the_smallest_values(
         fast_rcnn.truncated_svd(network, (10, 2000))
 
 
-@pytest.mark.slow
 def test_what_cannot_be_cut_by_svd_is_refused(network):
     cut = fast_rcnn.truncated_svd(network, (8, 4))
     for given, ranks, says in ((cut, (8, 4), "of truncated SVD already"), (network, (8,), "two whole numbers"),
@@ -125,6 +124,7 @@ def test_what_cannot_be_cut_by_svd_is_refused(network):
             fast_rcnn.truncated_svd(given, ranks)
 
 
+@pytest.mark.slow
 def test_it_lives_in_a_file_with_svd_too(network, samples, tmp_path):
     for given in (network, fast_rcnn.truncated_svd(network, (100, 25))):
         given.save(tmp_path / "network.keras")

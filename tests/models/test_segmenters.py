@@ -25,6 +25,7 @@ def narrow(monkeypatch):
     """Fewer maps, or tests take gigabytes and minutes."""
     monkeypatch.setitem(deconvnet.VARIANTS, "deconvnet", (4, 4, 4, 8, 8))
     monkeypatch.setattr(unet, "FILTERS", 4)
+    monkeypatch.setitem(unet.VARIANTS, "unet_same_16", unet.VARIANTS["unet_same_16"]._replace(narrower=1))
     monkeypatch.setattr(multiscale, "HIDDEN", 16)
 
 
@@ -48,6 +49,9 @@ def lively(name, num_classes=3, **options):
     for layer in network.layers:
         if layer.name.startswith("score_"):
             layer.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in layer.weights])
+        elif name.startswith("deconvnet") and layer.name.startswith(("fc6_deconv", "deconv", "seg_score")):
+            layer.set_weights([w * (100 / np.sqrt(max(np.prod(w.shape[:2]) * w.shape[-1] / 2, 1)) if w.ndim == 4 else 1)
+                               for w in layer.get_weights()])  # from the authors' 0.01
     return network
 
 

@@ -114,7 +114,8 @@ def build(name="ssd300_vgg16", input_shape=None, num_classes=None, backbone=None
 
     Args:
       name: a key of `VARIANTS`.
-      input_shape: `(height, width, 3)`, fixed, by default the row's square; of VGG at least 268 pixels a side.
+      input_shape: `(height, width, 3)`, fixed, by default the row's square; of VGG at least 268 pixels a side
+        (`ssd` on "vgg16": 12).
       num_classes: K, without background; by default VOC's 20.
       backbone, features: of `ssd`: a classifier of the zoo, and the name or names, fine to coarse, of its layers that
         are maps, one to five. By default those of `backbones.DEFAULTS`. VGG-16 is the one of this file.
