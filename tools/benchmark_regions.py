@@ -7,9 +7,9 @@ Fast R-CNN without and with truncated SVD, Faster R-CNN; weights are random, whi
 is measured image by image, the first being left out, with and without selective search. To train is measured by steps,
 of R-CNN by such of 16 of the 128 regions. An epoch is of VOC07's 5,011 images: of R-CNN and SPP-net a fine-tuning batch
 an image, and features once, which take as long as to detect. SVMs are not counted: they take as long for both. The
-memory is the most that the process held while it detected, beyond what it held before there was a network; features are what `training.stages` keeps of an image on
-disk, in half precision: fc7 of every region, pool5 of those near an object. Prints a table and writes it as regions.md,
-with a chart, regions.png, to the folder.
+memory is the most that the process held while it detected, beyond what it held before there was a network; features
+are what `training.stages` keeps of an image on disk, in half precision: fc7 of every region, pool5 of those near an
+object. Prints a table and writes it as regions.md, with a chart, regions.png, to the folder.
 """
 
 import argparse
