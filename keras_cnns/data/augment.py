@@ -147,6 +147,12 @@ def elastic(element, seed, cells=3, deviation=10.0, padding=None):
     return warp({**element, "image": pixels}, field, padding=padding)
 
 
+def elastic_turned(element, seed):
+    """`elastic`, after any number of quarter turns: of tissue no side is up. (U-Net, section 3.1: "rotation".)"""
+    turns = tf.random.stateless_uniform([], views.another_seed(seed, 1), 0, 4, tf.int32)
+    return elastic(rotate(element, 90.0 * tf.cast(turns, tf.float32)), seed)
+
+
 def warp(element, field, forward=None, padding=None):
     """An element whose every pixel shows another place of the image: pixels bilinear, labels of pixels the nearest.
 

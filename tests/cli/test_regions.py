@@ -11,7 +11,7 @@ from keras_cnns.cli import regions
 from keras_cnns.data import synthetic
 from keras_cnns.errors import InputError
 from keras_cnns.models import create_model
-from keras_cnns.serving import Server
+from keras_cnns.serving.server import Server
 
 
 def options(*words):

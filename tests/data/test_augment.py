@@ -81,10 +81,11 @@ def many(function, count, calls=2):
     lambda seed: augment.colour_pca(PHOTO, seed),
     lambda seed: augment.exposure_and_saturation(PHOTO, seed),
     lambda seed: augment.elastic({"image": PHOTO}, seed)["image"],
+    lambda seed: augment.elastic_turned({"image": PHOTO}, seed)["image"],
     lambda seed: augment.mosaic([scene(40, 60, i) for i in range(4)], (48, 64), seed)["image"],
     lambda seed: augment.mixup(tf.stack([PHOTO, 255 - PHOTO, PHOTO / 2]), tf.eye(3), seed)[1],
     lambda seed: augment.cutmix(tf.stack([PHOTO, 255 - PHOTO, PHOTO / 2]), tf.eye(3), seed)[1],
-], ids=["photometric", "jitter_colour", "colour_pca", "yolo", "elastic", "mosaic", "mixup", "cutmix"])
+], ids=["photometric", "jitter_colour", "colour_pca", "yolo", "elastic", "turned", "mosaic", "mixup", "cutmix"])
 def test_a_seed_decides_alone_on_any_number_of_threads(function):
     one, eight = many(function, 12, 1), many(function, 12, 8)
     for a, b in zip(one, eight, strict=True):
@@ -316,6 +317,17 @@ def test_elastic_displacements_are_gaussian_and_as_smooth_as_bicubic():
     assert abs(np.diff(moves, 2, axis=2)).max() < 0.1  # no corners: linear interpolation would make some of 0.3
     again = augment.elastic({"image": image}, (0, 0), deviation=0.0)["image"]
     np.testing.assert_allclose(again, image, atol=1e-3)
+
+
+def test_tissue_is_turned_any_way_and_then_bent():
+    image, found = coordinates(60, 60), []
+    turned = [augment.rotate({"image": image}, 90.0 * turns)["image"] for turns in range(4)]
+    for i in range(24):
+        shows = augment.elastic_turned({"image": image}, (i, 5))["image"].numpy()
+        same = [np.allclose(shows, augment.elastic({"image": one}, (i, 5))["image"], atol=1e-3) for one in turned]
+        assert sum(same) == 1
+        found.append(same.index(True))
+    assert set(found) == {0, 1, 2, 3}
 
 
 def test_objects_turned_off_the_canvas_are_no_more():

@@ -90,6 +90,15 @@ def test_labels_and_probabilities_are_of_the_images_size(run, samples):
     assert right.mean() > 0.9
 
 
+def test_an_average_over_turns_turns_with_the_image(run):
+    _, network, _ = run
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), "uint8")
+    found = segment.averaged(network, pixels)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+    for turned in (lambda x: np.rot90(x, 1), lambda x: x[::-1]):
+        np.testing.assert_allclose(segment.averaged(network, turned(pixels)), turned(found), atol=1e-5)
+
+
 def test_a_free_network_sees_images_as_they_are_or_in_tiles(run, samples):
     _, network, _ = run
     free = create_model("unet_same", (None, None, 3), 3)
