@@ -69,6 +69,7 @@ def main():
     parser.add_argument("--input-size", type=int, nargs=2, help="height and width")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--weights", help="a .keras file of the same network to begin with")
     parser.add_argument("--balance", type=float, help="c of ENet's weights of classes, 1.02 in its paper; default none")
     parser.add_argument("--dtype-policy", help="such as mixed_bfloat16")
     parser.add_argument("--seed", type=int, default=0)
@@ -93,7 +94,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     asked = {key: getattr(options, key) for key in ("backbone", "features", "dtype_policy") if getattr(options, key)}
     begun, resumed = time.time(), any((folder / "run").rglob("checkpoint*"))
-    network, history = runs.train(name, learned, names, folder / "run", recipe, shape, options.seed, **asked)
+    network, history = runs.train(name, learned, names, folder / "run", recipe, shape, options.seed,
+                                  options.weights, **asked)
     minutes = (time.time() - begun) / 60
     pictures.curves({"loss": [epoch["loss"] for epoch in history]}, f"{name}, {options.case}").save(
         folder / "curves.png")
