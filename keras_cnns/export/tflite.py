@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_cnns.errors import InputError
 from keras_cnns.export import answers, int8
+from keras_cnns.models.detection import rcnn
 
 BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}  # a weight
 TOLERANCE = {None: 1e-3, "float16": 0.1, "dynamic": 0.3, "int8": 0.5}  # of the difference of answers to the trial image
@@ -37,7 +38,7 @@ def tflite(model, path, quantization=None, representative=None):
       path: of the file, which appears complete or not at all.
       quantization: None (float32), "float16" (weights halved), "dynamic" (weights in 8 bits), or "int8": all numbers
         in 8 bits but those of ops that have no such form; of a detector only convolutions, fully connected layers and
-        pooling, since 256 steps are too few for boxes. What goes in and comes out stays as it is.
+        pooling, since 256 steps are too few for boxes; R-CNN is refused. What goes in and comes out stays as it is.
       representative: of "int8", images such as the network will see: arrays `[H, W, C]` of any size, RGB or grey, 0 to
         255, batches of them, or samples with one as "image", such as a `tf.data.Dataset` of a reader. The first 100
         are looked at.
@@ -58,6 +59,9 @@ def tflite(model, path, quantization=None, representative=None):
     if (quantization == "int8") != (representative is not None):
         raise InputError(f"quantization={quantization!r} with representative={representative!r:.40}: \"int8\" takes "
                          "images such as the network will see, the others none.")
+    if quantization == "int8" and any(isinstance(layer, rcnn.OverRegions) for layer in kind.network.layers):
+        raise InputError(f"{model.name}: R-CNN is asked region by region, in a part of the graph whose numbers TFLite "
+                         "does not measure; take \"dynamic\" or \"float16\".")
     interpreter_of = _interpreter()
     canvases = _canvases(kind, representative) if representative is not None else None
     path = pathlib.Path(path)

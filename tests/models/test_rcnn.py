@@ -153,9 +153,13 @@ def test_as_tflite_it_answers_the_same(case, regions, tmp_path):
 
 @pytest.mark.slow
 def test_in_8_bits_it_answers_nearly_the_same(case, tmp_path):
-    *_, assembled, _, _, given = case
+    module, _, _, assembled, *_ = case
     graph = detector(assembled, proposals=20)
     seen = [images.decode(sample.source, "image") for sample in synthetic.samples(4)]
+    if module is rcnn:
+        with pytest.raises(InputError, match="region by region"):
+            export.tflite(graph, tmp_path / "n.tflite", "int8", seen)
+        return
     assert export.tflite(graph, tmp_path / "n.tflite", "int8", seen).stat().st_size < 2 * assembled.count_params()
 
 
