@@ -14,8 +14,8 @@ on where it was. Prints a row of a table: command, seed, minutes, figures; write
 the labels to the run's folder.
 
 On ISBI a network sees tiles of its input's size, unscaled, turned and deformed, and is asked in tiles, `unet` by its
-own margins, of each slice turned by quarters and mirrored (`training.segment.averaged`); on the others whole images, scaled
-to its input. The sizes below are what two cores can do within the hour, not the papers'.
+own margins, of each slice turned by quarters and mirrored (`training.segment.averaged`); on the others whole images,
+scaled to its input. The sizes below are what two cores can do within the hour, not the papers'.
 """
 
 import argparse
