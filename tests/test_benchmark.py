@@ -90,7 +90,10 @@ def test_the_report_is_a_table_a_picture_and_a_page_that_needs_no_net(tmp_path, 
     facts = json.loads(page.split("const facts = ")[1].split(";\n")[0])
     assert len(facts["cells"]) == len(CELLS) and facts["up"] == "multiply_adds"
     assert page.replace("http://www.w3.org/2000/svg", "").count("http") == 0
-    assert (tmp_path / "grid.png").stat().st_size > 2000
+    assert (tmp_path / "grid.png").stat().st_size > 2000 and not (tmp_path / "grid_ap.png").exists()
+    some = {cell: found | {"AP50": 0.5} if i == 1 else found for i, (cell, found) in enumerate(CELLS.items())}
+    benchmark.report(some, tmp_path, 2)
+    assert (tmp_path / "grid_ap.png").exists() and "grid_ap.png" in capsys.readouterr().out
 
 
 def test_runs_that_are_none_are_refused(tmp_path):

@@ -182,7 +182,8 @@ def measured(cell, options, classes, picture):
 
 
 def report(cells, folder, threads):
-    """Prints the table and what it says of the paper's orders; writes grid.csv, .md, .png and .html to the folder."""
+    """Prints the table and what it says of the paper's orders; writes grid.csv, .md, .png and .html to the folder, and
+    grid_ap.png where any is known."""
     from keras_cnns import pictures
 
     numbers = [key for key in NUMBERS if any(found.get(key) is not None for found in cells.values())]
@@ -203,16 +204,18 @@ def report(cells, folder, threads):
         csv.writer(file).writerows([heads, *rows])
     text = [f"| {' | '.join(map(str, row))} |" for row in (heads, ["---"] * len(heads), *rows)]
     (folder / "grid.md").write_text("\n".join([f"# {title}", "", *text, "", *(f"- {line}" for line in lines), ""]))
-    across, up = "keras_ms", "AP50" if "AP50" in numbers else "multiply_adds"
-    points = [(value(found, across), value(found, up), cell.backbone, cell.detector) for cell, found in cells.items()
-              if found.get(across) is not None and found.get(up) is not None]
-    if points:
-        common.save(pictures.scatter(points, NUMBERS[up][0], NUMBERS[across][0]), folder / "grid.png")
+    across, plots = "keras_ms", []
+    for up, name in (("multiply_adds", "grid.png"), ("AP50", "grid_ap.png")):
+        points = [(value(found, across), value(found, up), cell.backbone, cell.detector)
+                  for cell, found in cells.items() if found.get(across) is not None and found.get(up) is not None]
+        if points:
+            common.save(pictures.scatter(points, NUMBERS[up][0], NUMBERS[across][0]), folder / name)
+            plots.append(name)
     told = [cell._asdict() | {key: value(found, key) for key in numbers} for cell, found in cells.items()]
     page = pathlib.Path(__file__).with_name("grid.html").read_text()
-    facts = {"cells": told, "names": {key: NUMBERS[key][0] for key in numbers}, "across": across, "up": up}
+    facts = {"cells": told, "names": {key: NUMBERS[key][0] for key in numbers}, "across": across, "up": "multiply_adds"}
     (folder / "grid.html").write_text(page.replace("FACTS", json.dumps(facts).replace("<", "\\u003c"), 1))
-    print(f"{folder}: cells.jsonl, grid.csv, grid.md, grid.html{', grid.png' * bool(points)}.")
+    print(f"{folder}: {', '.join(['cells.jsonl', 'grid.csv', 'grid.md', 'grid.html', *plots])}.")
 
 
 def value(found, key):
