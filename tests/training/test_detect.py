@@ -92,7 +92,7 @@ def test_eight_images_are_learnt_by_heart(samples):
     few = [s for s in samples if not s.ignored.any()][:8]
     network = create_model("faster_rcnn_resnet18", (96, 96, 3), 5)
     network.compile(keras.optimizers.Adam(1e-3), loss=module_of(network.name).losses())
-    network.fit(batches.training(few, (96, 96), 8, 75, 0), shuffle=False, verbose=0)
+    network.fit(batches.training(few, (96, 96), 8, 100, 0), shuffle=False, verbose=0)
     found = detect.detect(detector(network), few, progress=False)
     assert metrics.voc_ap(detect.truth(few), found).mean > 0.9
 
