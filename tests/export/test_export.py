@@ -116,8 +116,8 @@ def test_tflite_gives_what_keras_gives_with_built_in_ops_only(graph, pictures, t
     assert_equal(expected, found)
 
 
-@pytest.mark.parametrize("quantization, share", [
-    ("float16", 0.6), pytest.param("dynamic", 0.35, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization, share", [("float16", 0.6), ("dynamic", 0.35)])
 def test_quantized_files_are_smaller_and_run(graph, tmp_path, quantization, share):
     whole = export.tflite(graph, tmp_path / "a.tflite")
     small = export.tflite(graph, tmp_path / "b.tflite", quantization)

@@ -31,7 +31,8 @@ def test_time_is_the_first_channel_of_both_convolutions():
     assert at[0] == 0.0 and at[1] > 0.1
 
 
-@pytest.mark.parametrize("solver", ["rk4", pytest.param("dopri5", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["rk4", "dopri5"])
 def test_answers_the_same_from_a_file_and_exported(solver, tmp_path):
     network = odenet.build(solver=solver)
     helpers.answers_the_same_from_a_file(network, pictures(), tmp_path)
