@@ -49,6 +49,20 @@ def test_evaluate_prints_every_class_and_the_four_numbers(capsys, run_folder, tm
     assert (tmp_path / "c.png").is_file()
 
 
+def test_of_slices_of_isbi_it_prints_that_challenges_errors(capsys, tmp_path):
+    for name, values in (("image", (60, 200)), ("label", (0, 255))):
+        pixels = np.full((32, 32), values[1], "uint8")
+        pixels[:, 15:17] = values[0]
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "train" / name / "0.png")
+    data, run = f"isbi:{tmp_path}", str(tmp_path / "run")
+    assert cli.main(["train", "unet_same_16", "--data", data, "--input-size", "32", "--batch", "1", "--epochs", "1",
+                     "--dice", "0.5", "--balance", "1.02", "--output", run]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", run, "--data", data, "--split", "train"]) == 0
+    assert "ISBI: pixel error 0." in (output := capsys.readouterr().out) and "information error" in output
+
+
 def test_predict_writes_overlays_and_labels(capsys, run_folder, photo):
     out = photo / "out"
     assert cli.main(["predict", str(run_folder), str(photo / "a.png"), "--output", str(out)]) == 0
@@ -63,6 +77,8 @@ def test_predict_writes_overlays_and_labels(capsys, run_folder, photo):
 
 def test_what_a_segmenter_cannot_be_asked_is_told(capsys, run_folder, photo):
     assert "tiles cannot be of 64" in refused(capsys, "predict", run_folder, photo / "a.png", "--tile", 64)
+    assert "--dice is for segmenters; ssd300_resnet18 is for detection" in refused(
+        capsys, "train", "ssd300_resnet18", "--data", "synthetic:2", "--dice", 1)
     assert "--views is for classifiers" in refused(
         capsys, "evaluate", run_folder, "--data", "synthetic:2", "--views", 10)
     assert "--curves is for detectors" in refused(

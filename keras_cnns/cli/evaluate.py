@@ -129,6 +129,9 @@ def poses(options, network, samples, names):
 
 def segmenter(options, network, samples, names):
     from keras_cnns import pictures
+    from keras_cnns.data import images
+    from keras_cnns.data import samples as data_samples
+    from keras_cnns.metrics import segmentation as metrics
     from keras_cnns.training import segment
 
     result = segment.evaluate(network, samples, options.tile)
@@ -142,6 +145,11 @@ def segmenter(options, network, samples, names):
     common.show(table)
     print(f"Pixel accuracy {result.pixel_accuracy:.4f}, mean accuracy {result.mean_accuracy:.4f}, mean IoU "
           f"{result.mean_iou:.4f}, frequency-weighted IoU {result.weighted_iou:.4f}.")
+    if options.data.startswith("isbi:"):
+        errors = [metrics.isbi_errors(data_samples.segmentation(sample), segment.probabilities(
+            network, images.decode(sample.source, sample.name), options.tile)[..., 1]) for sample in samples]
+        print("ISBI:", ", ".join(f"{key} error {sum(each[key] for each in errors) / len(errors):.4f}"
+                                 for key in errors[0]))
     if options.confusion:
         common.save(pictures.confusion(result.confusion, names), options.confusion)
         print(f"{options.confusion}: the confusion matrix, of pixels.")

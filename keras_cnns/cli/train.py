@@ -28,6 +28,10 @@ def arguments(parser):
                         help="default: the model's recipe")
     parser.add_argument("--epochs", type=common.positive,
                         help="default: the model's recipe, whose drops of the rate move in proportion")
+    parser.add_argument("--balance", type=float, metavar="C", help=(
+        "of a segmenter's classes: weights 1 / ln(C + share of the pixels), 1.02 in ENet's paper; default the recipe"))
+    parser.add_argument("--dice", type=float, metavar="WEIGHT", help=(
+        "of Dice's loss beside the cross-entropy of a segmenter's pixels; default the recipe"))
     for field, kind in (("learning-rate", float), ("weight-decay", float), ("batch", common.positive), ("warmup", int)):
         parser.add_argument(f"--{field}", type=kind, help="default: the model's recipe")
 
@@ -39,6 +43,9 @@ def run(options):
     module = module_of(options.name)
     if options.dtype_policy and module in stages.METHODS:
         raise InputError(f"--dtype-policy: {options.name} is trained in stages, in float32; leave it out.")
+    for key in ("balance", "dice"):
+        if getattr(options, key) is not None and module.TASK != "segmentation":
+            raise InputError(f"--{key} is for segmenters; {options.name} is for {module.TASK}.")
     recipe = recipes.recipe(options.name)
     given = {field: getattr(options, field) for field in recipe._fields if getattr(options, field, None) is not None}
     if options.epochs:

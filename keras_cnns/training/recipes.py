@@ -35,6 +35,7 @@ class Recipe(NamedTuple):
     change: str | None = None  # of `data.augment`: of an element on its canvas
     border: tuple = ()     # (w0, sigma) of `data.segmented.border_weights`
     balance: float | None = None  # c of `training.segment.class_weights`
+    dice: float = 0.0      # weight of `losses.DiceLoss` beside the pixels' cross-entropy
 
 
 OPTIMIZERS = {

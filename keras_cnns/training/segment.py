@@ -13,7 +13,7 @@ import rich.progress
 from keras_cnns.data import augment, images, segmented, views
 from keras_cnns.data import samples as data_samples
 from keras_cnns.errors import InputError
-from keras_cnns.losses import PixelEntropy
+from keras_cnns.losses import DiceLoss, PixelEntropy
 from keras_cnns.metrics import segmentation as metrics
 from keras_cnns.training import tiles
 
@@ -40,10 +40,20 @@ def compiled(network, optimizer, recipe, samples):
     names = _outputs(network)
     logits = keras.Model(network.input, {name: network.get_layer(name).input for name in names}, name=network.name)
     classes = network.get_layer("predictions").output.shape[-1]
-    loss = PixelEntropy(class_weights(samples, classes, recipe.balance) if recipe.balance else None)
+    loss = _loss(class_weights(samples, classes, recipe.balance) if recipe.balance else None, recipe.dice)
     logits.compile(optimizer, dict.fromkeys(names, loss),
                    {name: 1.0 if name == "predictions" else recipe.aux for name in names})
     return logits
+
+
+def _loss(weights, dice):
+    entropy, overlap = PixelEntropy(weights), DiceLoss()
+
+    def both(labels, logits):
+        plain = labels[..., 0] if len(labels.shape) == 4 else labels  # without the pixels' own weights
+        return entropy.call(labels, logits) + dice * overlap.call(plain, logits)
+
+    return both if dice else entropy
 
 
 def class_weights(samples, classes, c=1.02):

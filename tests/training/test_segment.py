@@ -9,7 +9,7 @@ from keras_cnns.data import images
 from keras_cnns.data import samples as data_samples
 from keras_cnns.data.samples import LabelImage, Sample
 from keras_cnns.errors import InputError
-from keras_cnns.losses import PixelEntropy
+from keras_cnns.losses import DiceLoss, PixelEntropy
 from keras_cnns.models import create_model, info, list_models
 from keras_cnns.models.segmentation import multiscale, unet
 from keras_cnns.training import recipes, runs, segment
@@ -73,6 +73,22 @@ def test_a_run_learns_eight_images_by_heart(run, samples):
     print(f"mean IoU {result.mean_iou:.3f}, loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f}")
     assert result.mean_iou > 0.7 and result.pixel_accuracy > 0.9
     assert result.confusion.sum() == sum((data_samples.segmentation(s) != 255).sum() for s in samples)
+
+
+def test_dices_loss_is_added_to_the_entropy(samples):
+    network = create_model("unet_same", SHAPE, 3)
+    pixels = np.stack([images.decode(s.source, "0") for s in samples[:2]]).astype("float32")
+    truth = np.stack([data_samples.segmentation(s) for s in samples[:2]]).astype("int32")
+    border = np.stack([truth, 1 + np.arange(truth.size).reshape(truth.shape) % 3], -1).astype("float32")
+
+    def loss(dice, labels):
+        trained = segment.compiled(network, "sgd", RECIPE._replace(dice=dice), samples)
+        return trained.evaluate(pixels, labels, verbose=0)
+
+    logits = keras.Model(network.input, network.get_layer("predictions").input).predict(pixels, verbose=0)
+    for labels in (truth, border):
+        expected = loss(0.0, labels) + 0.5 * float(DiceLoss()(truth, logits))
+        assert loss(0.5, labels) == pytest.approx(expected, rel=1e-4)
 
 
 def test_labels_and_probabilities_are_of_the_images_size(run, samples):
