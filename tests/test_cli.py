@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -278,6 +279,21 @@ def test_a_classifier_is_trained_evaluated_and_asked(capsys, classifier, classes
     assert "a.jpg" in refused(capsys, "predict", classifier, tmp_path / "a.jpg")
 
 
+def test_a_classifier_slides_over_images_and_is_exported_so(capsys, classifier, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(classifier, folder)
+    (folder / "labels.txt").write_text("bright\nbackground\n")
+    noise = np.random.default_rng(0).integers(0, 100, (80, 96, 3)).astype("uint8")
+    noise[8:40, 60:92] += 155
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    Image.fromarray(noise[:, :50]).save(tmp_path / "dark.png")
+    assert cli.main(["predict", str(folder), str(tmp_path / "a.png"), str(tmp_path / "dark.png"), "--slide", "--output",
+                     str(tmp_path / "p"), "--score-threshold", "0.9"]) == 0
+    assert "a.png: 1 objects" in (output := capsys.readouterr().out) and "dark.png: 0 objects" in output
+    assert cli.main(["export", str(folder), str(tmp_path / "saved/bright"), "--slide", "80", "96"]) == 0
+    assert (tmp_path / "saved/bright/1/assets.extra/labels.txt").read_text().split() == ["bright"]
+
+
 def test_several_classes_an_image_have_average_precisions(capsys, voc, tmp_path):
     folder = tmp_path / "run"
     assert cli.main(["train", "lenet5_dense", "--data", f"voc:{voc}", "--batch", "3", "--epochs", "1", "--output",
@@ -291,6 +307,7 @@ def test_what_a_classifier_cannot_be_asked_is_told(capsys, run_folder, classifie
     data = "--data", f"folder:{classes}"
     assert "for classifiers" in refused(capsys, "evaluate", run_folder, "--data", f"voc:{voc}", "--views", "10")
     assert "for detectors" in refused(capsys, "evaluate", classifier, *data, "--curves", tmp_path / "c.png")
+    assert "--slide is for classifiers" in refused(capsys, "export", run_folder, tmp_path / "a", "--slide", 64, 64)
     assert "dark" in refused(capsys, "evaluate", classifier, "--data", f"voc:{voc}")  # the classes it knows
     assert "not one box" in refused(capsys, "train", "faster_rcnn_resnet18", *data)
     assert "too small" in refused(capsys, "train", "lenet5", *data, "--input-size", "20", "--output", tmp_path / "run")

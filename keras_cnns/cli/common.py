@@ -123,6 +123,18 @@ def with_background(names, classes):
     return names if names is None or len(names) == classes else ["background", *names]
 
 
+def sliding(classifier, names, size, score_threshold):
+    """A classifier as a detector in images of `(height, width)`, and the names of its objects or None.
+
+    Its class of the name "background", if there is one, stands for no object.
+    """
+    from keras_cnns.models.detection import sliding_window
+
+    background = names.index("background") if names and "background" in names else None
+    graph = sliding_window.detector(classifier, size, background=background, score_threshold=score_threshold)
+    return graph, names and [name for name in names if name != "background"]
+
+
 def release(options):
     """The row of `--weights`, or None."""
     from keras_cnns.weights import releases

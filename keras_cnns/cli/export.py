@@ -14,6 +14,8 @@ def arguments(parser):
     parser.add_argument("--score-threshold", type=float, default=0.05, help="default 0.05")
     parser.add_argument("--max-proposals", type=common.positive, metavar="N",
                         help="that R-CNN, SPP-net or Fast R-CNN take of an image; default the row's")
+    parser.add_argument("--slide", type=common.positive, nargs=2, metavar="PIXELS",
+                        help="a classifier over windows of images of this height and width, as a detector")
     parser.add_argument("--svd", type=common.positive, nargs=2, metavar="RANK",
                         help="Fast R-CNN's fc6 and fc7 by truncated SVD; 1024 256 in the paper")
 
@@ -53,6 +55,10 @@ def served(options, **decoding):
     if options.max_proposals and not isinstance(getattr(
             models.module_of(network.name).VARIANTS[network.name], "proposals", None), int):
         raise InputError(f"--max-proposals is for R-CNN, SPP-net and Fast R-CNN; {network.name} is given none.")
+    if options.slide:
+        if task != "classification":
+            raise InputError(f"--slide is for classifiers; {network.name} is for {task}.")
+        return common.sliding(network, names, tuple(options.slide), options.score_threshold)
     if options.svd:
         network = fast_rcnn.truncated_svd(network, tuple(options.svd))
     if task == "keypoints":

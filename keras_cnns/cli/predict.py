@@ -13,6 +13,7 @@ def arguments(parser):
     parser.add_argument("--output", default="predictions", metavar="FOLDER", help="of the pictures")
     parser.add_argument("--tile", type=common.positive, metavar="PIXELS",
                         help="side of what a segmenter is shown at once; images larger than memory may be .npy files")
+    parser.add_argument("--slide", action="store_true", help="a classifier over windows of each image, as a detector")
     parser.add_argument("--score-threshold", type=float, default=0.5, help="default 0.5")
 
 
@@ -23,6 +24,10 @@ def run(options):
     samples = [data_samples.Sample(pathlib.Path(path).stem, path) for path in options.images]
     if task != "segmentation" and options.tile:
         raise InputError(f"--tile is for segmenters; {network.name} is for {task}.")
+    if task != "classification" and options.slide:
+        raise InputError(f"--slide is for classifiers; {network.name} is for {task}.")
+    if options.slide:
+        task = "detection"
     predict = {"classification": classes, "detection": objects, "keypoints": poses, "segmentation": pixels}[task]
     predict(options, network, samples, names)
 
@@ -46,11 +51,17 @@ def objects(options, network, samples, names):
     from keras_cnns.training import detect
 
     _different_names(samples)
-    detector = models.detector(network, score_threshold=options.score_threshold)
     decoded = [images.decode(s.source, s.name) for s in samples]
-    samples = regions.proposed(options, network.name, samples)
+    if options.slide:
+        sizes = [image.shape[:2] for image in decoded]
+        graphs = {size: common.sliding(network, names, size, options.score_threshold) for size in set(sizes)}
+        answers = [detect.detect(graphs[size][0], [sample], progress=False)[0] for size, sample in zip(sizes, samples)]
+        names = graphs[sizes[0]][1]
+    else:
+        samples = regions.proposed(options, network.name, samples)
+        answers = detect.detect(models.detector(network, score_threshold=options.score_threshold), samples)
     folder = pathlib.Path(options.output)
-    for sample, image, found in zip(samples, decoded, detect.detect(detector, samples)):
+    for sample, image, found in zip(samples, decoded, answers):
         picture = pictures.draw(image, found["boxes"], found["labels"], names, found["scores"],
                                 masks=detect.mask_pixels(found))
         if "keypoints" in found:
