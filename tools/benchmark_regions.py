@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 
 from keras_cnns.cli import grid  # noqa: E402
 from keras_cnns.data import proposals, synthetic, voc  # noqa: E402
-from keras_cnns.models import create_model, detector, module_of  # noqa: E402
+from keras_cnns.models import create_model, detector, info, module_of  # noqa: E402
 from keras_cnns.models.detection import fast_rcnn, rcnn, sppnet  # noqa: E402
 from keras_cnns.training import detect, recipes, stages  # noqa: E402
 
@@ -89,7 +89,9 @@ def with_heads(network, module):
 
 
 def in_stages(name, samples, steps, v=None):
-    """Of R-CNN or SPP-net: seconds an image to detect, GiB, seconds an epoch, megabytes of features an image."""
+    """Of R-CNN or SPP-net: seconds and multiply-adds an image to detect, GiB, seconds an epoch, megabytes of features
+    an image.
+    """
     before, module, network = grid.memory("VmRSS"), module_of(name), create_model(name)
     v = v or module.VARIANTS[name]
     known = [stages.Known(sample, 20) for sample in samples]
@@ -111,12 +113,13 @@ def in_stages(name, samples, steps, v=None):
     answers = module.over_image(assembled, v, len(samples[0].proposals))
     graph = rcnn.decoded(name, answers, score_threshold=0.05, iou_threshold=0.3, max_detections=100)
     seconds, memory = detecting(graph, samples, before)
+    cost = info.cost(graph)[0]
     keras.backend.clear_session()
-    return seconds, memory, IMAGES * (step + seconds), size
+    return seconds, cost, memory, IMAGES * (step + seconds), size
 
 
 def in_one(name, samples, steps, svd=False):
-    """Of a network that is trained whole: seconds an image to detect, GiB, seconds an epoch."""
+    """Of a network that is trained whole: seconds and multiply-adds an image to detect, GiB, seconds an epoch."""
     before, network, recipe = grid.memory("VmRSS"), create_model(name, frozen_stages=2), recipes.recipe(name)
     detect.compiled(network, "sgd", recipe, samples)
     step = None
@@ -124,9 +127,11 @@ def in_one(name, samples, steps, svd=False):
         given = [samples[i % len(samples)] for i in range(recipe.batch * (steps + 1))]
         step = stepping(network, iter(detect.elements(network, given, recipe, 0, 0)), steps)
     trained = fast_rcnn.truncated_svd(network) if svd else network
-    seconds, memory = detecting(detector(trained), samples, before)
+    graph = detector(trained)
+    seconds, memory = detecting(graph, samples, before)
+    cost = info.cost(graph)[0]
     keras.backend.clear_session()
-    return seconds, memory, None if svd else IMAGES / recipe.batch * step, None
+    return seconds, cost, memory, None if svd else IMAGES / recipe.batch * step, None
 
 
 def main():
@@ -163,16 +168,16 @@ def main():
 
 
 def table(found, searching, count, options):
-    slowest = found[options.only[0]][0]
+    slowest, most = found[options.only[0]][:2]
     lines = [f"{count} images of {options.proposals} proposals; selective search takes {searching:.2f} s an image.",
              "",
-             "| | s an image | with proposals | times as fast | in the papers | memory, GiB | hours an epoch | "
-             "features, MB/image | of VOC07, GB |",
-             "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
-    for name, (seconds, memory, epoch, size) in found.items():
+             "| | s an image | with proposals | times as fast | in the papers | G multiply-adds | times less | "
+             "memory, GiB | hours an epoch | features, MB/image | of VOC07, GB |",
+             "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    for name, (seconds, cost, memory, epoch, size) in found.items():
         whole = seconds + (0 if name == "Faster R-CNN" else searching)
         lines.append(f"| {name} | {seconds:.2f} | {whole:.2f} | {slowest / seconds:.1f} | "
-                     f"{PAPERS[name]} | {f'{memory:.1f}' if memory else ''} | "
+                     f"{PAPERS[name]} | {cost / 1e9:,.0f} | {most / cost:.0f} | {f'{memory:.1f}' if memory else ''} | "
                      f"{f'{epoch / 3600:.1f}' if epoch else ''} | "
                      f"{f'{size:.1f} | {IMAGES * size / 1000:.0f}' if size else ' | '} |")
     return "\n".join(lines) + "\n"

@@ -23,6 +23,7 @@ from keras import KerasTensor, Model, initializers, layers, ops, saving, tree
 
 from keras_cnns.errors import InputError
 from keras_cnns.layers.roi import RoIPyramidPool, SpatialPyramidPool
+from keras_cnns.models import info
 from keras_cnns.models.classification import sppnet
 from keras_cnns.models.detection import backbones, rcnn
 
@@ -98,6 +99,9 @@ class EachRegion(layers.Wrapper):
         return tree.map_structure(
             lambda x: KerasTensor((*regions.shape[:2], *x.shape[1:]), x.dtype),
             self.layer.output)
+
+    def multiply_adds(self, input_shape):
+        return (input_shape[1] or 1) * info.cost(self.layer)[0]
 
 
 def of_region(network, answers=None):
