@@ -96,7 +96,7 @@ def train(name, samples, class_names, folder, recipe=None, input_shape=None, see
     if cached.lacking:
         print(f"The features of {cached.lacking} images found no room: {features / 2**30:.1f} GiB are used up.")
     history.append({"stage": 3, "megabytes": cached.bytes / 1e6, "images_left_out": cached.lacking})
-    svms = _svms(folder / "4_svms.npz", cached, class_names)
+    svms = _svms(folder / "4_svms.npz", cached, v, class_names)
     regressions = _regressions(folder / "5_regressions.npz", cached, v, class_names)
     network = rcnn.assembled(network, svms, regressions)
     if validation:
@@ -314,14 +314,15 @@ class _OfImages:
         return self.features[i]["fc7"], known.truth, known.negative
 
 
-def _svms(path, features, class_names):
+def _svms(path, features, v, class_names):
     """Weights `[F, K]` and biases `[K]`."""
     _say(4, "SVMs")
     aside = path.with_name("4_svms_so_far.npz")
     found = kept.arrays(path, ("weights", "biases"))
     if not found:
         state = kept.arrays(aside, svm.STATE)
-        weights, biases = svm.mined(_OfImages(features), len(class_names), state, lambda state: _save(aside, **state))
+        weights, biases = svm.mined(_OfImages(features), len(class_names), state, lambda state: _save(aside, **state),
+                                    cost=v.cost)
         found = {"weights": weights, "biases": biases}
         _save(path, **found)
         aside.unlink(missing_ok=True)

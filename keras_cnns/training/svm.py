@@ -17,8 +17,8 @@ ENOUGH = 2000     # new negatives of a class after which it learns again
 STATE = ("weights", "biases", "begin", "new", "keys")  # arrays of a run that goes on
 
 
-def fit(positives, negatives):
-    """A linear SVM, hinge loss: `[P, F], [N, F] ->` weights `[F]`, bias.
+def fit(positives, negatives, cost=COST):
+    """A linear SVM, hinge loss: `[P, F], [N, F] ->` weights `[F]`, bias; cost is C.
 
     Without negatives, all are said to be positive.
     """
@@ -28,13 +28,13 @@ def fit(positives, negatives):
         raise InputError('SVMs are trained with scikit-learn: pip install "keras_cnns[regions]".') from None
     if not len(negatives):
         return np.zeros(positives.shape[1], "float32"), 1.0
-    svm = LinearSVC(loss="hinge", C=COST, class_weight={1: WEIGHT}, intercept_scaling=BIAS, max_iter=10000,
+    svm = LinearSVC(loss="hinge", C=cost, class_weight={1: WEIGHT}, intercept_scaling=BIAS, max_iter=10000,
                     random_state=0)
     svm.fit(np.concatenate([positives, negatives]), np.repeat([1, -1], [len(positives), len(negatives)]))
     return np.float32(svm.coef_[0]), float(svm.intercept_[0])
 
 
-def mined(images, classes, state=None, keep=None, progress=True):
+def mined(images, classes, state=None, keep=None, progress=True, cost=COST):
     """A linear SVM a class, its negatives the hard ones of one pass over the images.
 
     Args:
@@ -42,6 +42,7 @@ def mined(images, classes, state=None, keep=None, progress=True):
         box, 0 of others; negative says of which classes a region is none.
       state: as `keep` was given it, to go on from there. keep: function that is given the state now and then, a dict of
         arrays that says which negatives are held, not what they look like.
+      cost: as of `fit`.
 
     Returns:
       weights `[F, classes]` and biases `[classes]` of margins, float32, -inf of a class without positives.
@@ -81,7 +82,7 @@ def mined(images, classes, state=None, keep=None, progress=True):
                 held[k] = np.concatenate([held[k], features[taken]])
                 new[k] += len(taken)
             if i == 0 or i == len(images) - 1 or new[k] > ENOUGH:
-                weights[:, k], biases[k] = fit(positives[k], held[k])
+                weights[:, k], biases[k] = fit(positives[k], held[k], cost)
                 hard = held[k] @ weights[:, k] + biases[k] >= EASY
                 keys[k], held[k], new[k], again = keys[k][hard], held[k][hard], 0, True
         if again and keep:

@@ -166,7 +166,7 @@ def test_what_is_known_of_regions_by_hand():
 
 
 @pytest.mark.parametrize("change, says", [
-    (lambda s: s._replace(proposals=np.zeros((501, 4), "float32")), "more than the 500"),
+    (lambda s: s._replace(proposals=np.zeros((2001, 4), "float32")), "more than the 2000"),
     (lambda s: s._replace(boxes=s.boxes[:0], labels=s.labels[:0], ignored=s.ignored[:0]), "has an object")])
 def test_samples_that_cannot_be_learnt_from_are_refused(arguments, tmp_path, change, says):
     with pytest.raises(InputError, match=says):

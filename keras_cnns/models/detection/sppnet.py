@@ -46,13 +46,14 @@ class Variant(NamedTuple):
     pairs: float = 0.5
     ridge: float = 4000.0    # of the authors' release
     num_classes: int = 20
+    cost: float = 1e-3       # as of `rcnn.Variant`
 
 
 VARIANTS = {
     "sppnet_detector_zf5": Variant("sppnet_zf5", "conv5_relu", 16, 20.5),
     "sppnet_detector_vgg16": Variant("vgg16", "conv5_3_relu", 16, 8.0),
     "sppnet_detector_resnet20": Variant(
-        "resnet20_cifar", "conv4_x", 4, 0.5, 256, (48, 80, 136, 224), 32, 500, (320, 320), ridge=1000.0),
+        "resnet20_cifar", "conv4_x", 4, 0.5, 256, (48, 80, 136, 224), 32, 500, (320, 320), ridge=1000.0, cost=0.1),
 }
 
 PUBLISHED = {"sppnet_detector_zf5": "VOC2007 test: mAP 59.2 % (Table 9, five sizes)"}
