@@ -55,12 +55,12 @@ def served(options, **decoding):
     if options.max_proposals and not isinstance(getattr(
             models.module_of(network.name).VARIANTS[network.name], "proposals", None), int):
         raise InputError(f"--max-proposals is for R-CNN, SPP-net and Fast R-CNN; {network.name} is given none.")
+    if options.svd:
+        network = fast_rcnn.truncated_svd(network, tuple(options.svd))
     if options.slide:
         if task != "classification":
             raise InputError(f"--slide is for classifiers; {network.name} is for {task}.")
         return common.sliding(network, names, tuple(options.slide), options.score_threshold)
-    if options.svd:
-        network = fast_rcnn.truncated_svd(network, tuple(options.svd))
     if task == "keypoints":
         return models.detector(network), names
     if task == "segmentation":

@@ -232,3 +232,16 @@ def test_ridge_equals_scikit_learns_of_decorrelated_offsets(count):
     want = model.predict(scaled) @ vectors @ np.diag(root) @ vectors.T + y.mean(0)
     np.testing.assert_allclose(x @ weights + bias, want, atol=1e-4)
     assert not svm.ridge([(x[:0], y[:0])], 10.0)[0].any()
+
+
+def test_two_examples_of_a_class_are_learnt_at_a_higher_cost():
+    rng = np.random.default_rng(0)
+    features = np.maximum(rng.normal(0, 1, (400, 64)), 0).astype("float32")
+    features[:2, 0] += 3
+    truth = np.zeros(400, int)
+    truth[:2] = 1
+    images = [(features, truth, (truth == 0)[:, None])]
+    for cost, learnt in ((svm.COST, False), (0.1, True)):
+        weights, biases = svm.mined(images, 1, progress=False, cost=cost)
+        margins = features @ weights[:, 0] + biases[0]
+        assert (margins[:2].min() > max(margins[2:].max(), 0)) == learnt
