@@ -42,10 +42,14 @@ def compiled(network, optimizer, recipe, samples):
 
 
 def elements(network, samples, recipe, seed, first_step):
-    """What `fit` is given: image, and the same joints for each output."""
+    """What `fit` is given: image, and the same joints for each output.
+
+    With a recipe of the view "plain" persons are mirrored, but neither turned nor made smaller or larger.
+    """
     colour = getattr(augment, recipe.colour) if recipe.colour else None
+    still = {"turn": 0.0, "zoom": 0.0} if recipe.view == "plain" else {}
     found = persons.training(samples, network.input_shape[1:3], recipe.batch, recipe.epochs, seed, first_step,
-                             colour=colour)
+                             colour=colour, **still)
     return found.map(lambda image, joints: (image, dict.fromkeys(network.output, joints)))
 
 

@@ -117,6 +117,14 @@ def test_what_a_network_is_fed_is_what_its_losses_take(figures, run):
     assert maps.max() > 0.7
 
 
+def test_in_the_view_plain_persons_are_upright_and_perhaps_mirrored(figures, run):
+    upright = np.concatenate([np.array(image) for image, _ in persons.crops(figures[0], SIZE[:2], 2)])
+    views = np.concatenate([upright, upright[:, :, ::-1]])
+    for image, _ in keypoints.elements(run[1], figures[0], recipe(1)._replace(view="plain"), 0, 0):
+        for seen in np.array(image):
+            assert np.abs(views - seen).mean((1, 2, 3)).min() < 1
+
+
 def test_samples_of_other_joints_are_refused(figures, run, tmp_path):
     samples, names = figures
     refused(lambda: runs.train("hourglass2_64", samples, names[:5], tmp_path, recipe(1), SIZE),
