@@ -57,7 +57,13 @@ def _loss(weights, dice):
 
 
 def class_weights(samples, classes, c=1.02):
-    """ENet's weights of the classes (arXiv:1606.02147, section 5.1), `1 / ln(c + share of the pixels)`: a list."""
+    """ENet's weights of the classes (arXiv:1606.02147, section 5.1), `1 / ln(c + share of the pixels)`: a list.
+
+    Raises:
+      InputError: a c of 1 or less, of which a weight may be no number, or negative.
+    """
+    if c <= 1:
+        raise InputError(f"balance={c}: give more than 1, such as ENet's 1.02; the more, the more alike the weights.")
     counts = sum(data_samples.in_parallel(
         lambda sample: np.bincount(data_samples.segmentation(sample).reshape(-1), minlength=256)[:classes],
         samples, "Counting pixels"))

@@ -193,6 +193,8 @@ def test_the_rarer_a_class_the_more_it_weighs(samples):
     np.testing.assert_allclose(segment.class_weights(samples, 3), 1 / np.log(1.02 + share))
     network = create_model("unet_same", SHAPE, 3)
     assert segment.compiled(network, "sgd", RECIPE, samples).loss["predictions"].class_weights is not None
+    with pytest.raises(InputError, match="balance=1.0: give more than 1"):
+        segment.class_weights(samples, 3, 1.0)
 
 
 def test_what_cannot_be_learnt_or_evaluated_is_told(run, samples):
