@@ -118,6 +118,8 @@ def _refuse_another_run(folder, settings):
         return
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'settings.json'}: cannot be read ({error}); name another folder.") from None
+    if "recipe" in stands:  # whose fields of later had their defaults
+        stands["recipe"] = json.loads(json.dumps(recipes.Recipe._field_defaults)) | stands["recipe"]
     other = [key for key in settings if stands.get(key) != settings[key]]
     if other:
         raise InputError(f"{folder}: holds a run with other {', '.join(other)}; repeat that run's settings "

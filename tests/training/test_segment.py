@@ -1,4 +1,5 @@
 import io
+import json
 
 import keras
 import numpy as np
@@ -73,6 +74,15 @@ def test_a_run_learns_eight_images_by_heart(run, samples):
     print(f"mean IoU {result.mean_iou:.3f}, loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f}")
     assert result.mean_iou > 0.7 and result.pixel_accuracy > 0.9
     assert result.confusion.sum() == sum((data_samples.segmentation(s) != 255).sum() for s in samples)
+
+
+def test_a_folder_of_before_the_recipe_had_a_field_is_the_same_run(run, samples):
+    folder, _, history = run
+    settings = json.loads((folder / "settings.json").read_text())
+    del settings["recipe"]["dice"]
+    (folder / "settings.json").write_text(json.dumps(settings))
+    again = runs.train("unet_same", samples, NAMES, folder, RECIPE, SHAPE, validation=samples[:2])[1]
+    assert again == history
 
 
 def test_dices_loss_is_added_to_the_entropy(samples):
