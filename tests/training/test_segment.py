@@ -76,13 +76,13 @@ def test_a_run_learns_eight_images_by_heart(run, samples):
     assert result.confusion.sum() == sum((data_samples.segmentation(s) != 255).sum() for s in samples)
 
 
-def test_a_folder_of_before_the_recipe_had_a_field_is_the_same_run(run, samples):
-    folder, _, history = run
-    settings = json.loads((folder / "settings.json").read_text())
-    del settings["recipe"]["dice"]
-    (folder / "settings.json").write_text(json.dumps(settings))
-    again = runs.train("unet_same", samples, NAMES, folder, RECIPE, SHAPE, validation=samples[:2])[1]
-    assert again == history
+def test_a_folder_of_before_the_recipe_had_a_field_is_the_same_run(run, tmp_path):
+    settings = json.loads((run[0] / "settings.json").read_text())
+    before = {key: value for key, value in settings["recipe"].items() if key != "dice"}
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "recipe": before}))
+    runs._refuse_another_run(tmp_path, settings)
+    with pytest.raises(InputError, match="other recipe"):
+        runs._refuse_another_run(tmp_path, {**settings, "recipe": settings["recipe"] | {"dice": 1.0}})
 
 
 def test_dices_loss_is_added_to_the_entropy(samples):
