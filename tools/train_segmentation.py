@@ -71,7 +71,6 @@ def main():
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--weights", help="a .keras file of the same network to begin with")
     parser.add_argument("--balance", type=float, help="c of ENet's weights of classes, 1.02 in its paper; default none")
-    parser.add_argument("--dice", type=float, help="weight of Dice's loss beside cross-entropy's; default none")
     parser.add_argument("--dtype-policy", help="such as mixed_bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/segmentation"))
@@ -87,7 +86,7 @@ def main():
     height, width = options.input_size or case.size
     shape = height, width, model_info(name).input_shape[2]
     recipe = recipes.lasting(recipes.recipe(name), options.epochs or case.epochs)
-    given = {field: getattr(options, field) for field in ("learning_rate", "batch", "balance", "dice")}
+    given = {field: getattr(options, field) for field in ("learning_rate", "batch", "balance")}
     recipe = recipe._replace(view=case.view, **{key: value for key, value in given.items() if value})
     if case.view == "tile":
         recipe = recipe._replace(change="elastic_turned")
