@@ -308,6 +308,8 @@ def test_what_a_classifier_cannot_be_asked_is_told(capsys, run_folder, classifie
     assert "for classifiers" in refused(capsys, "evaluate", run_folder, "--data", f"voc:{voc}", "--views", "10")
     assert "for detectors" in refused(capsys, "evaluate", classifier, *data, "--curves", tmp_path / "c.png")
     assert "--slide is for classifiers" in refused(capsys, "export", run_folder, tmp_path / "a", "--slide", 64, 64)
+    for words in (("evaluate", classifier, *data), ("predict", classifier, tmp_path / "a.png", "--slide")):
+        assert "is given no regions" in refused(capsys, *words, "--proposals", "selective_search")
     assert "dark" in refused(capsys, "evaluate", classifier, "--data", f"voc:{voc}")  # the classes it knows
     assert "not one box" in refused(capsys, "train", "faster_rcnn_resnet18", *data)
     assert "too small" in refused(capsys, "train", "lenet5", *data, "--input-size", "20", "--output", tmp_path / "run")

@@ -22,6 +22,7 @@ def run(options):
     from keras_cnns.weights import releases
 
     network, names, task = common.network(options)
+    regions.check("--proposals", options.proposals, network.name)
     if task != "classification" and options.views:
         raise InputError(f"--views is for classifiers; {network.name} is for {task}.")
     if task != "segmentation" and options.tile:

@@ -1,6 +1,6 @@
 """Write a SavedModel for TensorFlow Serving, or a TFLite file."""
 
-from keras_cnns.cli import common
+from keras_cnns.cli import common, regions
 from keras_cnns.errors import InputError
 
 
@@ -52,9 +52,7 @@ def served(options, **decoding):
     from keras_cnns.models.detection import fast_rcnn
 
     network, names, task = common.network(options, fixed=True)
-    if options.max_proposals and not isinstance(getattr(
-            models.module_of(network.name).VARIANTS[network.name], "proposals", None), int):
-        raise InputError(f"--max-proposals is for R-CNN, SPP-net and Fast R-CNN; {network.name} is given none.")
+    regions.check("--max-proposals", options.max_proposals, network.name)
     if options.svd:
         network = fast_rcnn.truncated_svd(network, tuple(options.svd))
     if options.slide:

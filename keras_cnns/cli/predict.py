@@ -22,6 +22,7 @@ def run(options):
 
     network, names, task = common.network(options)
     samples = [data_samples.Sample(pathlib.Path(path).stem, path) for path in options.images]
+    regions.check("--proposals", options.proposals, network.name)
     if task != "segmentation" and options.tile:
         raise InputError(f"--tile is for segmenters; {network.name} is for {task}.")
     if task != "classification" and options.slide:

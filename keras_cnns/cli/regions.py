@@ -11,14 +11,25 @@ def arguments(parser):
                         help="keeps them of each image; default runs/proposals")
 
 
+def check(option, value, name):
+    """Raises InputError where an option has a value that the network called `name`, given no regions, has no use for."""
+    if value is not None and most(name) is None:
+        raise InputError(f"{option} is for R-CNN, SPP-net and Fast R-CNN; {name} is given no regions.")
+
+
+def most(name):
+    """How many proposals of an image the network takes, or None."""
+    from keras_cnns.models import module_of
+
+    found = getattr(module_of(name).VARIANTS[name], "proposals", None)
+    return found if isinstance(found, int) else None
+
+
 def proposed(options, name, samples):
     """The samples with the proposals asked for, as many as the network called `name` takes."""
     from keras_cnns.data import proposals
-    from keras_cnns.models import module_of
 
+    check("--proposals", options.proposals, name)
     if options.proposals is None:
         return samples
-    most = getattr(module_of(name).VARIANTS[name], "proposals", None)
-    if not isinstance(most, int):
-        raise InputError(f"--proposals is for R-CNN, SPP-net and Fast R-CNN; {name} finds its regions itself.")
-    return proposals.with_proposals(samples, options.proposals, options.proposals_cache, most)
+    return proposals.with_proposals(samples, options.proposals, options.proposals_cache, most(name))

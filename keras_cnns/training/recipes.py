@@ -221,7 +221,8 @@ SEGMENTATION = {
     "deconvnet": DECONVNET,
     "unet": UNET,
     # This package's own, from random weights.
-    **dict.fromkeys(("unet_same", "unet_same_16"), Recipe("adam", 1e-3, 0.0, 4, 100, 40, change="elastic")),
+    **dict.fromkeys(("unet_same", "unet_same_32", "unet_same_16"),
+                    Recipe("adam", 1e-3, 0.0, 4, 100, 40, change="elastic")),
     **dict.fromkeys(("fcn", "deconvnet_16"), Recipe("adam", 1e-3, 0.0, 4, 100, 40)),
     "enet": ENET,
     # This package's own: the papers tell neither rate nor length.

@@ -27,7 +27,7 @@ def test_samples_get_as_many_proposals_as_the_network_takes(tmp_path):
     found = regions.proposed(given, "fast_rcnn_resnet18", samples)
     assert [len(s.proposals) for s in found] == [1000, 1000]
     assert regions.proposed(options(), "fast_rcnn_resnet18", samples) is samples
-    with pytest.raises(InputError, match="rfcn_resnet18 finds its regions itself"):
+    with pytest.raises(InputError, match="rfcn_resnet18 is given no regions"):
         regions.proposed(given, "rfcn_resnet18", samples)
 
 
@@ -60,4 +60,4 @@ def test_a_client_sends_its_regions_with_the_image(tmp_path, capsys):
     assert "from 1 to" in capsys.readouterr().err
     create_model("rfcn_resnet18", (96, 96, 3), 5).save(run / "network.keras")
     assert cli.main(["export", str(run), str(tmp_path / "again"), "--max-proposals", "40"]) == 2
-    assert "is given none" in capsys.readouterr().err
+    assert "is given no regions" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from tests.models import helpers
 from tests.models.test_zoo import COUNTS
 
 NAMES = [name for name in list_models(task="segmentation") if not name.startswith("fcn_") and name[-1] != "s"]
-SHAPES = {"unet": (188, 204, 1), "unet_same": (37, 50, 1), "unet_same_16": (37, 50, 1),
+SHAPES = {"unet": (188, 204, 1), **dict.fromkeys(("unet_same", "unet_same_32", "unet_same_16"), (37, 50, 1)),
           "deconvnet": (224, 256, 3), "deconvnet_16": (224, 224, 3),
           "enet": (37, 50, 3), "multiscale_convnet": (33, 50, 3), "fcn": (37, 66, 3)}  # others (20, 23, 3)
 QUICK = {"unet_same"}
@@ -25,7 +25,8 @@ def narrow(monkeypatch):
     """Fewer maps, or tests take gigabytes and minutes."""
     monkeypatch.setitem(deconvnet.VARIANTS, "deconvnet", (4, 4, 4, 8, 8))
     monkeypatch.setattr(unet, "FILTERS", 4)
-    monkeypatch.setitem(unet.VARIANTS, "unet_same_16", unet.VARIANTS["unet_same_16"]._replace(narrower=1))
+    for name in ("unet_same_32", "unet_same_16"):
+        monkeypatch.setitem(unet.VARIANTS, name, unet.VARIANTS[name]._replace(narrower=1))
     monkeypatch.setattr(multiscale, "HIDDEN", 16)
 
 

@@ -5,7 +5,8 @@ back up with 2x2 up-convolutions, each joined to the map of its size on the way 
 
 `unet` is the paper's: convolutions without padding, so that an image loses 92 pixels at each of its sides, 572 -> 388,
 and what is joined is cropped. `unet_same` pads with zeros instead: of an image of any size the answer has the size.
-Weights of the one fit the other. `unet_same_16` is this package's own: a quarter of the maps throughout.
+Weights of the one fit the other. `unet_same_32` and `unet_same_16` are this package's own: a half and a quarter of the
+maps throughout.
 
 As in the authors' Caffe files, not told in the paper: ReLU after the up-convolutions, dropout of half at the end of the
 two lowest levels of the way down, the map from the left before the one from below; and the layers' names, - as _.
@@ -39,6 +40,7 @@ class Variant(NamedTuple):
 VARIANTS = {
     "unet":      Variant("valid", (572, 572, 1)),
     "unet_same": Variant("same", (512, 512, 1)),
+    "unet_same_32": Variant("same", (512, 512, 1), 2),
     "unet_same_16": Variant("same", (512, 512, 1), 4),
 }
 
@@ -56,7 +58,7 @@ def build(name="unet", input_shape=None, num_classes=2, classifier_activation="s
       input_shape: `(height, width, channels)`, by default (572, 572, 1), of the others (512, 512, 1). Sides of `unet`
         are 188 and every 16 more, so that all maps that are pooled are even; left free, of an image of other sides
         up to 15 pixels right and below are not answered. Sides of `unet_same` may be any, or free.
-      num_classes: with the background; None leaves the network headless, its output being 64 maps, or 16.
+      num_classes: with the background; None leaves the network headless, its output being 64 maps, or 32, or 16.
       classifier_activation: "softmax", "sigmoid", or None for logits.
 
     Raises:
