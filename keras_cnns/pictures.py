@@ -63,14 +63,16 @@ def labelled(image, labels, class_names=None):
     """An image under a veil of colours, and below it the names of those classes that it has: a `PIL.Image`.
 
     Args:
-      image: `[H, W, 3]`, 0 to 255. labels: `[H, W]`, 0...K, as of `overlay`. class_names: 0...K in order; numbers are
-        written without.
+      image: `[H, W, 3]`, 0 to 255. labels: `[H, W]`, 0...K, as of `overlay`. class_names: 0...K in order; of what
+        they leave out, numbers are written.
     """
     veiled = Image.fromarray(overlay(image, segmentation=labels))
     font = ImageFont.load_default(max(10, min(veiled.size) // 22))
     line, x, rows = int(1.6 * font.size), 0, [[]]
     for label in np.unique(labels).tolist():
-        text = "ignored" if label == 255 else str(class_names[label]) if class_names else str(label)
+        text = "ignored" if label == 255 else str(label)
+        if class_names and label < len(class_names):
+            text = str(class_names[label])
         width = int(font.getlength(text)) + 2 * line
         if x and x + width > veiled.width:
             rows.append([])

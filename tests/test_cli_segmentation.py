@@ -57,7 +57,8 @@ def test_of_slices_of_isbi_it_prints_that_challenges_errors(capsys, tmp_path):
         Image.fromarray(pixels).save(tmp_path / "train" / name / "0.png")
     data, run = f"isbi:{tmp_path}", str(tmp_path / "run")
     assert cli.main(["train", "unet_same_16", "--data", data, "--input-size", "32", "--batch", "1", "--epochs", "1",
-                     "--dice", "0.5", "--balance", "1.02", "--output", run]) == 0
+                     "--dice", "0.5", "--balance", "1.02", "--tile", "--output", run]) == 0
+    assert '"view": "tile"' in (tmp_path / "run" / "settings.json").read_text()
     capsys.readouterr()
     assert cli.main(["evaluate", run, "--data", data, "--split", "train"]) == 0
     assert "ISBI: pixel error 0." in (output := capsys.readouterr().out) and "information error" in output
@@ -75,8 +76,18 @@ def test_predict_writes_overlays_and_labels(capsys, run_folder, photo):
     assert np.load(out / "large_labels.npy").shape == (50, 40)
 
 
-def test_what_a_segmenter_cannot_be_asked_is_told(capsys, run_folder, photo):
+def test_what_a_segmenter_cannot_be_asked_is_told(capsys, run_folder, photo, monkeypatch):
     assert "tiles cannot be of 64" in refused(capsys, "predict", run_folder, photo / "a.png", "--tile", 64)
+    for data in (photo, "."):
+        monkeypatch.chdir(photo)
+        assert "a.png: a picture of this name would be written over it" in refused(
+            capsys, "predict", run_folder, photo / "a.png", "--output", data)
+    assert "Two images have one name" in refused(capsys, "predict", run_folder, photo / "a.png", photo / "large.npy",
+                                                 photo / "b" / "a.png")
+    assert "dice=-1.0: give 0 or more" in refused(
+        capsys, "train", "unet_same_16", "--data", "synthetic:2", "--input-size", 32, "--dice", -1, "--output",
+        photo / "run")
+    assert "--tile is for segmenters" in refused(capsys, "train", "lenet5", "--data", "synthetic:2", "--tile")
     assert "--dice is for segmenters; ssd300_resnet18 is for detection" in refused(
         capsys, "train", "ssd300_resnet18", "--data", "synthetic:2", "--dice", 1)
     assert "--views is for classifiers" in refused(
@@ -89,12 +100,18 @@ def test_exported_and_served_it_answers_a_query_as_predict_does(capsys, run_fold
     assert cli.main(["export", str(run_folder), str(photo / "served" / "shapes")]) == 0
     labels = photo / "served" / "shapes" / "1" / "assets.extra" / "labels.txt"
     assert labels.read_text().split() == ["background", *synthetic.CLASSES]
-    assert cli.main(["predict", str(run_folder), str(photo / "a.png"), "--output", str(photo / "here")]) == 0
-    capsys.readouterr()
+    lying = Image.Exif()
+    lying[0x0112] = 6  # to be turned by a quarter
+    with Image.open(photo / "a.png") as image:
+        image.save(photo / "lying.jpg", exif=lying)
+    images = [str(photo / name) for name in ("a.png", "lying.jpg")]
+    assert cli.main(["predict", str(run_folder), *images, "--output", str(photo / "here")]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("\t")]
     with Server(photo / "served", port=0) as server:
-        assert cli.main(["query", f"127.0.0.1:{server.port}", "shapes", str(photo / "a.png"), "--labels", str(labels),
-                         "--output", str(photo / "there")]) == 0
-    assert "the labels in a_labels.png" in capsys.readouterr().out
-    for name in ("a.png", "a_labels.png"):
+        for names in (labels, run_folder / "labels.txt"):
+            assert cli.main(["query", f"127.0.0.1:{server.port}", "shapes", *images, "--labels", str(names),
+                             "--output", str(photo / "there")]) == 0
+            assert told == [line for line in capsys.readouterr().out.splitlines() if line.startswith("\t")]
+    for name in ("a.png", "a_labels.png", "lying.png", "lying_labels.png"):
         with Image.open(photo / "here" / name) as one, Image.open(photo / "there" / name) as two:
             np.testing.assert_array_equal(np.asarray(one), np.asarray(two))

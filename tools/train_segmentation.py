@@ -30,7 +30,6 @@ from keras_cnns import cli
 
 cli.import_tensorflow()
 
-import numpy as np  # noqa: E402
 import rich.progress  # noqa: E402
 
 from keras_cnns import pictures  # noqa: E402
@@ -114,7 +113,7 @@ def main():
 def measured(network, samples, names, tile, folder):
     """Figures in words; pictures of the labels of the first eight images go to the folder."""
     folder.mkdir(exist_ok=True)
-    matrix, errors = 0, []
+    matrix, truths, cells = 0, [], []
     for i, sample in enumerate(rich.progress.track(samples, "Measuring", transient=True)):
         image, truth = images.decode(sample.source, sample.name), data_samples.segmentation(sample)
         found = segment.averaged(network, image, tile) if tile else segment.probabilities(network, image)
@@ -123,16 +122,18 @@ def measured(network, samples, names, tile, folder):
         if i < 8:
             picture = pictures.labelled(image, labels, names)
             picture.save(folder / f"{sample.image_id.replace('/', '_')}.png")
-        if tuple(names[1:]) == pairs.ISBI_CLASSES:
-            try:
-                errors.append(metrics.isbi_errors(truth, found[..., 1]))
-            except InputError as error:  # scikit-image is not there
-                print(error, file=sys.stderr)
+        truths.append(truth)
+        cells.append(found[..., 1])
     result = metrics.scores(matrix)
     told = f"pixel accuracy {result.pixel_accuracy:.4f}, mean IoU {result.mean_iou:.4f}"
     if len(names) == 2:
         told += f", IoU of membranes {result.iou[0]:.4f}"
-    return told + "".join(f", {key} error {np.mean([each[key] for each in errors]):.4f}" for key in (errors or [{}])[0])
+    if tuple(names[1:]) == pairs.ISBI_CLASSES:
+        try:
+            told += "".join(f", {key} error {value:.4f}" for key, value in metrics.isbi_errors(truths, cells).items())
+        except InputError as error:  # scikit-image is not there
+            print(error, file=sys.stderr)
+    return told
 
 
 if __name__ == "__main__":

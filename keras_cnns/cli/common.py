@@ -56,6 +56,19 @@ def save(picture, path):
         raise InputError(f"{path}: cannot be written ({error}); name a .png file elsewhere.") from None
 
 
+def check_targets(folder, sources):
+    """Raises InputError where pictures of images, named as they are, would be written over one of them, or of two into
+    one file."""
+    folder, sources = pathlib.Path(folder), [pathlib.Path(source) for source in sources]
+    if len({source.stem for source in sources}) < len(sources):
+        raise InputError("Two images have one name, and so would their pictures; ask for them into two folders.")
+    targets = {(folder / f"{source.stem}{end}").resolve() for source in sources
+               for end in (".png", "_labels.png", "_labels.npy")}
+    if taken := [source for source in sources if source.resolve() in targets]:
+        raise InputError(f"{taken[0]}: a picture of this name would be written over it; name another folder "
+                         "(--output).")
+
+
 def save_labels(image, labels, names, path):
     """Pictures of a segmenter's labels, uint8 `[H, W]`: over the image, and beside it a PNG file of palette indices.
 

@@ -113,11 +113,12 @@ def poses(options, network, samples, names):
 
     if options.confusion:
         raise InputError(f"--confusion is for classifiers and detectors; {network.name} is for keypoints.")
-    result = keypoints.evaluate(models.detector(network, pairs=persons.pairs(names)), samples)
+    sides = persons.pairs(names)
+    result = keypoints.evaluate(models.detector(network, pairs=sides), samples)
     measures = {"PCK@0.2": result.pck, "PCKh@0.5": result.pckh}
     columns = {name: correct for name, correct in measures.items() if correct}
-    table = common.table(f"{options.data}, {options.split}: {len(samples)} persons, with their mirror images",
-                         ("joint", "left"), ("labelled", "right"), *((name, "right") for name in columns))
+    views = ", with their mirror images" if sides else ""
+    table = common.table(f"{options.data}, {options.split}: {len(samples)} persons{views}", ("joint", "left"), ("labelled", "right"), *((name, "right") for name in columns))
     labelled = sum((sample.keypoints[0, :, 2] > 0).astype(int) for sample in samples)
     for i, name in enumerate(names):
         table.add_row(name, str(labelled[i]), *(f"{correct.by_joint[i]:.4f}" for correct in columns.values()))
@@ -129,12 +130,17 @@ def poses(options, network, samples, names):
 
 
 def segmenter(options, network, samples, names):
+    import numpy as np
+
     from keras_cnns import pictures
     from keras_cnns.data import images
     from keras_cnns.data import samples as data_samples
     from keras_cnns.metrics import segmentation as metrics
     from keras_cnns.training import segment
 
+    of_isbi = options.data.startswith("isbi:")
+    if of_isbi:
+        metrics.isbi_errors(np.ones((1, 2, 2)), np.ones((1, 2, 2)))  # so that a lack of scikit-image is told at once
     result = segment.evaluate(network, samples, options.tile)
     names = common.with_background(names, len(result.iou))
     table = common.table(f"{options.data}, {options.split}: {len(samples)} images", ("class", "left"),
@@ -146,11 +152,12 @@ def segmenter(options, network, samples, names):
     common.show(table)
     print(f"Pixel accuracy {result.pixel_accuracy:.4f}, mean accuracy {result.mean_accuracy:.4f}, mean IoU "
           f"{result.mean_iou:.4f}, frequency-weighted IoU {result.weighted_iou:.4f}.")
-    if options.data.startswith("isbi:"):
-        errors = [metrics.isbi_errors(data_samples.segmentation(sample), segment.probabilities(
-            network, images.decode(sample.source, sample.name), options.tile)[..., 1]) for sample in samples]
-        print("ISBI:", ", ".join(f"{key} error {sum(each[key] for each in errors) / len(errors):.4f}"
-                                 for key in errors[0]))
+    if of_isbi:
+        errors = metrics.isbi_errors(
+            [data_samples.segmentation(sample) for sample in samples],
+            [segment.probabilities(network, images.decode(sample.source, sample.name), options.tile)[..., 1]
+             for sample in samples])
+        print("ISBI:", ", ".join(f"{key} error {value:.4f}" for key, value in errors.items()))
     if options.confusion:
         common.save(pictures.confusion(result.confusion, names), options.confusion)
         print(f"{options.confusion}: the confusion matrix, of pixels.")

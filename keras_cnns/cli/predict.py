@@ -51,7 +51,7 @@ def objects(options, network, samples, names):
     from keras_cnns.data import images
     from keras_cnns.training import detect
 
-    _different_names(samples)
+    common.check_targets(options.output, options.images)
     decoded = [images.decode(s.source, s.name) for s in samples]
     if options.slide:
         sizes = [image.shape[:2] for image in decoded]
@@ -79,7 +79,7 @@ def poses(options, network, samples, names):
     from keras_cnns.data import images, persons
     from keras_cnns.training import keypoints
 
-    _different_names(samples)
+    common.check_targets(options.output, options.images)
     decoded = [images.decode(s.source, s.name) for s in samples]
     names = names or [str(i) for i in range(network.output["stack1"].shape[-1])]
     found = keypoints.predict(models.detector(network, pairs=persons.pairs(names)), samples)
@@ -98,7 +98,7 @@ def pixels(options, network, samples, names):
     from keras_cnns.data import images
     from keras_cnns.training import segment, tiles
 
-    _different_names(samples)
+    common.check_targets(options.output, options.images)
     folder, graph = pathlib.Path(options.output), segment.answering(network)
     for sample in [sample for sample in samples if sample.source.endswith(".npy")]:  # larger than memory
         samples.remove(sample)
@@ -109,8 +109,3 @@ def pixels(options, network, samples, names):
     names = common.with_background(names, graph.output_shape[-1])
     for sample, image, labels in zip(samples, decoded, segment.segment(network, samples, options.tile)):
         common.save_labels(image, labels, names, folder / f"{sample.image_id}.png")
-
-
-def _different_names(samples):
-    if len({s.image_id for s in samples}) < len(samples):
-        raise InputError("Two images have one name, and so would their pictures; predict them into two folders.")

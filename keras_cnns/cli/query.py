@@ -26,11 +26,12 @@ def run(options):
         if not pathlib.Path(path).is_file():
             raise InputError(f"{path}: no such file.")
     names = pathlib.Path(options.labels).read_text().splitlines() if options.labels else None
+    common.check_targets(options.output, options.images)
     found = proposed(options) if options.proposals else None
     with Client(options.server) as client:
         for path in options.images:
             try:
-                data = pathlib.Path(path).read_bytes()
+                data = upright(path)
                 if found:
                     data = {"jpeg": [data], "proposals": found[path][None]}
                 answer = client.predict(options.model, data, signature="jpeg")
@@ -53,6 +54,27 @@ def run(options):
                 raise InputError(f"{options.model} answers {', '.join(sorted(answer))}, neither probabilities nor "
                                  "detections nor keypoints nor labels of pixels. Ask it with "
                                  "keras_cnns.serving.Client.")
+
+
+def upright(path):
+    """The file's bytes; of a photograph that its EXIF data turn, those of an upright PNG, for a server turns none."""
+    from PIL import Image
+
+    data = pathlib.Path(path).read_bytes()
+    try:
+        turned = Image.open(io.BytesIO(data)).getexif().get(0x0112, 1) != 1  # Orientation
+    except Exception:  # Pillow's readers raise what they please; what is wrong with it, the server says
+        return data
+    if not turned:
+        return data
+    from keras_cnns import cli
+
+    cli.import_tensorflow()
+    from keras_cnns.data import images
+
+    png = io.BytesIO()
+    Image.fromarray(images.decode(data, path)).save(png, "PNG")
+    return png.getvalue()
 
 
 def proposed(options):
@@ -89,6 +111,8 @@ def pixels(path, answer, names, options):
     from keras_cnns.data import images
 
     labels = np.array(Image.open(io.BytesIO(answer["label_maps"])))
+    if names and names[0] != "background":  # those of a run, of the classes 1...K
+        names = ["background", *names]
     common.save_labels(images.decode(pathlib.Path(path).read_bytes(), path), labels, names,
                        pathlib.Path(options.output) / f"{pathlib.Path(path).stem}.png")
 

@@ -12,7 +12,7 @@ def arguments(parser):
 
 
 def check(option, value, name):
-    """Raises InputError where an option has a value that the network called `name`, given no regions, has no use for."""
+    """Raises InputError where an option has a value, but the network called `name` is given no regions."""
     if value is not None and most(name) is None:
         raise InputError(f"{option} is for R-CNN, SPP-net and Fast R-CNN; {name} is given no regions.")
 

@@ -32,6 +32,8 @@ def arguments(parser):
         "of a segmenter's classes: weights 1 / ln(C + share of the pixels), 1.02 in ENet's paper; default the recipe"))
     parser.add_argument("--dice", type=float, metavar="WEIGHT", help=(
         "of Dice's loss beside the cross-entropy of a segmenter's pixels; default the recipe"))
+    parser.add_argument("--tile", action="store_true", help=(
+        "of a segmenter's images show parts as they are, not the whole scaled to its input: as predict --tile does"))
     for field, kind in (("learning-rate", float), ("weight-decay", float), ("batch", common.positive), ("warmup", int)):
         parser.add_argument(f"--{field}", type=kind, help="default: the model's recipe")
 
@@ -43,11 +45,13 @@ def run(options):
     module = module_of(options.name)
     if options.dtype_policy and module in stages.METHODS:
         raise InputError(f"--dtype-policy: {options.name} is trained in stages, in float32; leave it out.")
-    for key in ("balance", "dice"):
-        if getattr(options, key) is not None and module.TASK != "segmentation":
+    for key in ("balance", "dice", "tile"):
+        if getattr(options, key) not in (None, False) and module.TASK != "segmentation":
             raise InputError(f"--{key} is for segmenters; {options.name} is for {module.TASK}.")
     recipe = recipes.recipe(options.name)
     given = {field: getattr(options, field) for field in recipe._fields if getattr(options, field, None) is not None}
+    if options.tile:
+        given["view"] = "tile"
     if options.epochs:
         recipe = recipes.lasting(recipe, options.epochs)
     size = options.input_size

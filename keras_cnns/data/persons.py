@@ -5,6 +5,8 @@ what of it lies beside the image is black. It is a quarter wider than the person
 arXiv:1603.06937, which MPII's own centre and scale are meant for: 250 pixels at scale 1, its centre 15 pixels lower.
 """
 
+import re
+
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +16,7 @@ from keras_cnns.errors import InputError
 
 MARGIN = 1.25
 LOWER = 15  # pixels at MPII's scale 1
+SIDES = {"left": "right", "l": "r"}
 JOINTS = "joints"  # under which `about` has their names
 
 
@@ -69,10 +72,11 @@ def joints(samples):
 
 
 def pairs(names):
-    """The joints that change names in the mirror, ((left, right), ...): those called left_... and right_...."""
-    names = list(names)
-    return tuple((i, names.index("right_" + name[5:])) for i, name in enumerate(names)
-                 if name.startswith("left_") and "right_" + name[5:] in names)
+    """The joints that change names in the mirror, ((left, right), ...): those whose names differ in the word left or
+    right, or the letter l or r between other signs than letters: left_eye, L-eye, eye.l."""
+    words = [tuple(re.split("([a-z]+)", name.lower())) for name in names]
+    others = [tuple(SIDES.get(word, word) for word in each) for each in words]
+    return tuple((i, words.index(other)) for i, other in enumerate(others) if other != words[i] and other in words)
 
 
 def frame(sample, size):
@@ -133,7 +137,7 @@ def training(samples, size, batch, epochs, seed, first_step=0, turn=30.0, zoom=0
 
     A person is turned by up to `turn` degrees, its frame's width changed by up to the share `zoom`, both uniformly
     (the paper gives the ranges; the authors' code has normal distributions, cut off at twice these numbers, and turns
-    two of five), and mirrored every second time.
+    two of five), and mirrored every second time, if `pairs` are known: else left and right would be one.
 
     Args:
       samples: as of `split`. size: `(height, width)` of the canvas. The others as of `batches.training`.
@@ -145,8 +149,9 @@ def training(samples, size, batch, epochs, seed, first_step=0, turn=30.0, zoom=0
     Raises:
       InputError: others than persons' samples.
     """
-    order = np.arange(len(joints(samples)))
-    for left, right in pairs(joints(samples)):
+    names = joints(samples)
+    order, sides = np.arange(len(names)), pairs(names)
+    for left, right in sides:
         order[[left, right]] = right, left
     frames = tf.constant(np.stack([frame(sample, size) for sample in samples]), tf.float32)
     read = data_samples.reader(samples, 1)
@@ -154,7 +159,7 @@ def training(samples, size, batch, epochs, seed, first_step=0, turn=30.0, zoom=0
     def prepare(i, place):
         element, chance = read(i), tf.stack([tf.constant(seed, tf.int64), place])
         draw = tf.random.stateless_uniform([2], chance, -1.0, 1.0)
-        mirrored, degrees = views.coin(views.another_seed(chance, 1)), turn * draw[0]
+        mirrored, degrees = bool(sides) & views.coin(views.another_seed(chance, 1)), turn * draw[0]
         about = tf.gather(frames, i) * tf.stack([1.0, 1.0, 1.0 + zoom * draw[1]])
         image = images.opened(element["image"], element["name"])
         pixels, corner = _around(image, about, size)

@@ -419,7 +419,7 @@ def resnet(size, canvas, boxes, seed):
 
 
 def tile(size, canvas, boxes, seed):
-    """A part of the image as large as the canvas, unscaled, and mirroring: U-Net, section 3."""
+    """A part of the image as large as the canvas, unscaled: U-Net, arXiv:1505.04597, section 3; and mirroring."""
     size, crop = tf.cast(size, tf.float32)[::-1], tf.cast(canvas, tf.float32)[::-1]
     start = tf.floor(tf.random.stateless_uniform([2], seed) * tf.maximum(size - crop + 1.0, 1.0))
     return tf.concat([start, start + crop], 0), coin(another_seed(seed, 1))

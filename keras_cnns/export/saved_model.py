@@ -19,7 +19,8 @@ def saved_model(model, directory, labels=None):
     Signatures, both with a free batch size:
       serving_default  image: float32 `[B, H, W, C]`, RGB or grey as the network takes it, 0 to 255, of any size,
         B images of one size.
-      jpeg             jpeg: `[B]` strings, each an encoded JPEG or PNG of any size.
+      jpeg             jpeg: `[B]` strings, each an encoded JPEG or PNG of any size; its pixels as they are stored: who
+        has photographs that EXIF turns, sends them upright, as `keras-cnns query` does.
     Both bring the images to the network's size themselves. A detector of proposals takes these in both, as well:
       proposals        float32 `[B, R, 4]`, (x1, y1, x2, y2) in pixels of each image, R at most the network's number;
                        rows of zeros are none.

@@ -65,14 +65,15 @@ def _mean(values):
 
 
 def isbi_errors(truth, probability, thresholds=tuple(i / 10 for i in range(1, 10))):
-    """Errors of ISBI's challenge of 2012 for one slice (Frontiers in Neuroanatomy 9:142, 2015), 0 best.
+    """Errors of ISBI's challenge of 2012 for slices (Frontiers in Neuroanatomy 9:142, 2015), 0 best.
 
-    Cells are what is connected (by four neighbours) above a threshold of the probability. The best of the thresholds
-    counts, as there. "rand", 1 minus the Rand F-score, and "information", the variation of information in bits, are
-    scikit-image's, the truth's membranes left out. The challenge's warping error is in no Python library, and not here.
+    Cells are what is connected in a slice (by four neighbours) above a threshold of the probability. The threshold that
+    is best for all slices together counts, as there. "rand", 1 minus the Rand F-score, and "information", the variation
+    of information in bits, are scikit-image's, the truth's membranes left out; its final ranking thinned the answers'
+    borders before, which is not done here. The challenge's warping error is in no Python library, and not here.
 
     Args:
-      truth: `[H, W]`, 1 in cells, 0 on membranes. probability: `[H, W]`, of a pixel to be in a cell.
+      truth: `[N, H, W]`, 1 in cells, 0 on membranes. probability: `[N, H, W]`, of a pixel to be in a cell.
 
     Returns:
       a dict: "pixel", the share of wrong pixels at 0.5; "rand"; "information".
@@ -86,12 +87,17 @@ def isbi_errors(truth, probability, thresholds=tuple(i / 10 for i in range(1, 10
     except ImportError:
         raise InputError('The errors are computed by scikit-image: pip install "keras_cnns[segmentation]"') from None
     truth, probability = np.asarray(truth), np.asarray(probability)
-    if truth.shape != probability.shape:
+    if truth.ndim != 3 or truth.shape != probability.shape:
         raise InputError(f"Labels of {list(truth.shape)} and an answer of {list(probability.shape)} pixels; give those "
-                         "of one image.")
-    cells = measure.label(truth == 1, connectivity=1)
-    found = [measure.label(probability > threshold, connectivity=1) for threshold in thresholds]
+                         "of the same slices, [N, H, W].")
+    cells = measure.label(_below_each_other(truth == 1), connectivity=1)
+    found = [measure.label(_below_each_other(probability > threshold), connectivity=1) for threshold in thresholds]
     return {"pixel": float(np.mean((probability > 0.5) != (truth == 1))),
             "rand": min(float(skimage_metrics.adapted_rand_error(cells, each)[0]) for each in found),
             "information": min(float(sum(skimage_metrics.variation_of_information(cells, each, ignore_labels=(0,))))
                                for each in found)}
+
+
+def _below_each_other(slices):
+    """`[N, H, W]` as one picture in which nothing is connected between slices, nor counted there."""
+    return np.pad(slices, ((0, 0), (0, 1), (0, 0))).reshape(-1, slices.shape[2])

@@ -208,8 +208,9 @@ FCN_RESNET = Recipe("sgd", 0.02, 1e-4, 32, 30, coupled=True, view="half_to_doubl
 # arXiv:1505.04366, section 5.1, and the authors' files, stage 1: 20,000 steps of 64 of 0.2 million objects that were
 # cut out, drops every 9,000. From VGG-16.
 DECONVNET = Recipe("sgd", 0.01, 5e-4, 64, 6, drops=(2.7, 5.4), coupled=True, view="stretched_crop")
-# arXiv:1505.04597, section 3: one tile, momentum 0.99, elastic deformation; rate and length, untold, are our own.
-UNET = Recipe("sgd_099", 1e-3, 0.0, 1, 300, view="tile", change="elastic", border=(10.0, 5.0))
+# arXiv:1505.04597, section 3: one tile, momentum 0.99, elastic deformation, rotation (by quarters, and mirrored); rate
+# and length, untold, are our own. Its variations of grey values, of which it tells nothing more, are left out.
+UNET = Recipe("sgd_099", 1e-3, 0.0, 1, 300, view="tile", change="elastic_turned", border=(10.0, 5.0))
 # arXiv:1606.02147, section 5.1; length and drops are those of the authors' code, which trains the encoder first.
 ENET = Recipe("adam", 5e-4, 2e-4, 10, 300, drops=(100, 200), coupled=True, balance=1.02)
 

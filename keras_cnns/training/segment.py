@@ -47,6 +47,8 @@ def compiled(network, optimizer, recipe, samples):
 
 
 def _loss(weights, dice):
+    if dice < 0:
+        raise InputError(f"dice={dice}: give 0 or more, the weight of Dice's loss beside the cross-entropy.")
     entropy, overlap = PixelEntropy(weights), DiceLoss()
 
     def both(labels, logits):

@@ -2,13 +2,16 @@
 
 Each tile is shown with what lies around it, and beside the border of the image with its mirror image, the pixels at the
 border twice. Tiles begin at whole multiples of `data.segmented.STRIDE` pixels, where every pooling of the whole image
-has a window's beginning, too. So, further from the image's border than a network sees, its answer is that to the whole
-image (but of `fcn_resnet50`, which stretches its map to the image, only where sides are multiples of 8); and near it
-that to the mirrored one, where the whole image would have been padded with zeros.
+has a window's beginning, too. So, where tiles overlap by as many pixels as a network sees to each side (of `unet_same`
+about 100: by default in tiles of 400 and more) and as far from the image's border, its answer is that to the whole
+image (but of `fcn_resnet50`, which stretches its map to the image, only where sides are multiples of 8); and near the
+border that to the mirrored one, where the whole image would have been padded with zeros. Pixels are shown as they are:
+a network has to have learnt from such, not from whole images scaled to its input (view "tile" of a recipe).
 """
 
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 import rich.console
@@ -90,10 +93,11 @@ def label_file(network, source, target, tile=None, progress=True):
     aside = target.with_name(f".{target.name}.writing")
     try:
         image = np.load(source, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{source}: {str(error).splitlines()[0]}; give a .npy file of numbers [H, W, 3].") from None
-    if image.ndim != 3:
-        raise InputError(f"{source}: holds {list(image.shape)}, expected [H, W, C], 0 to 255.")
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype != np.uint8:
+        held = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else "several arrays"
+        raise InputError(f"{source}: holds {held}, expected uint8 [H, W, C], 0 to 255; save it so.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         into = np.lib.format.open_memmap(aside, "w+", "uint8", image.shape[:2])

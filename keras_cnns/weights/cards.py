@@ -8,9 +8,10 @@ from keras_cnns import models
 from keras_cnns.weights import zoo
 from keras_cnns.weights.releases import RELEASES
 
-COMMANDS = {  # that give a release's published figure, of a set in its authors' layout
-    "classification": ("keras-cnns evaluate {model} --weights {release} --data folder:ILSVRC2012 --split val",),
-    "detection": ("keras-cnns evaluate {model} --weights {release} --data coco:PATH --split val2017",),
+COMMANDS = {  # that give a release's published figure, of a set in its authors' layout, by task and data learnt from
+    ("classification", "imagenet"): "folder:ILSVRC2012 --split val",
+    ("detection", "coco"): "coco:PATH --split val2017",
+    ("segmentation", "voc"): "voc:VOCdevkit:2011 --split seg11valid",  # FCN's authors' list
 }
 
 
@@ -41,8 +42,13 @@ def card(name):
             f"  weights={release.name!r}: {release.metric} ({release.source}); licence {release.licence}",
             f"    {release.origin}" + (f", {release.digest}" if release.digest else ", no digest published"),
             f"    {_met(name, release)}",
-            *(f"    {line.format(model=name, release=release.name)}" for line in COMMANDS.get(info.task, ()))]
+            *_command(name, info.task, release.name)]
     return "\n".join(lines)
+
+
+def _command(model, task, release):
+    data = COMMANDS.get((task, release.split("_")[0]))
+    return [f"    keras-cnns evaluate {model} --weights {release} --data {data}"] if data else []
 
 
 def _met(name, release):

@@ -29,7 +29,7 @@ class Release(NamedTuple):
     resize: int | tuple | None = None  # a classifier's images: shorter side, or both; then the middle
 
     exact_norm: bool = False  # its batch norm added nothing to the variance
-    free: bool = False  # a detector's images keep their proportions: its network has the shape (None, None, 3) then
+    free: bool = False  # a detector's images keep their proportions, or FCN's: its network's shape is (None, None, 3)
 
     @property
     def file(self):
@@ -150,7 +150,7 @@ RELEASES = {
                 free=False),)),
     **{f"fcn{stride}s": (caffe(
         f"{BERKELEY}fcn{stride}s-heavy-pascal.caffemodel", "", f"VOC2011 seg11valid: mean IoU {iou}",
-        "the authors' repository", "unrestricted", "voc_and_none", None, "voc"),)
+        "the authors' repository", "unrestricted", "voc_and_none", None, "voc")._replace(free=True),)
        for stride, iou in ((32, 63.6), (16, 65.0), (8, 65.5))},
 }
 

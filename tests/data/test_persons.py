@@ -117,6 +117,8 @@ def test_pairs_are_told_by_the_names():
     assert {frozenset(pair) for pair in persons.pairs(mpii.KEYPOINTS)} == set(map(frozenset, mpii.KEYPOINT_PAIRS))
     assert persons.pairs(coco.KEYPOINTS) == coco.KEYPOINT_PAIRS
     assert persons.pairs(("nose", "left_ear", "left_eye", "right_eye")) == ((2, 3),)
+    assert persons.pairs(("R-Eye", "ear.l", "L-Eye", "eye right", "Eye Left", "ear.r")) == ((1, 5), (2, 0), (4, 3))
+    assert persons.pairs(("tail", "collar", "roof")) == ()
 
 
 def crowd():

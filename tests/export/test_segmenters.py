@@ -11,7 +11,7 @@ from PIL import Image
 from keras_cnns import export
 from keras_cnns.errors import InputError
 from keras_cnns.models import create_model
-from keras_cnns.models.segmentation import unet
+from keras_cnns.models.segmentation import fcn, multiscale, unet
 from keras_cnns.training import segment
 
 SIZES = (64, 64), (40, 90), (130, 70)
@@ -109,6 +109,29 @@ def test_a_grey_network_that_answers_for_the_middle_is_served_in_tiles(tmp_path)
     assert_label_maps(answer["label_maps"].numpy(), [want])
     grey = tf.constant(image[None] @ np.float32([[0.299], [0.587], [0.114]]), tf.float32)
     assert_answers(signatures(version)["serving_default"](image=grey), want[None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, shape", [
+    ("fcn32s", (64, 96, 3)), ("fcn16s", (64, 96, 3)), ("fcn8s", (64, 96, 3)), ("fcn_resnet50_aux", (65, 96, 3)),
+    ("fcn", (65, 96, 3)), ("deconvnet_16", (224, 224, 3)), ("enet", (64, 96, 3)), ("multiscale_convnet", (64, 96, 3)),
+    ("recurrent_cnn2_aux", (64, 96, 3))])
+def test_every_network_answers_alike_through_every_door(name, shape, tmp_path, monkeypatch):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    monkeypatch.setattr(fcn, "WIDTH", 16)
+    monkeypatch.setattr(multiscale, "HIDDEN", 16)
+    keras.utils.set_random_seed(0)
+    graph = create_model(name, shape, 3)
+    for layer in graph.layers:  # scores that begin as zeros
+        if layer.name.startswith("score_") and layer.weights:
+            layer.set_weights([np.random.default_rng(0).normal(0, 0.05, w.shape) for w in layer.weights])
+    image = photo(*shape[:2])
+    want = segment.probabilities(graph, image)
+    version = export.saved_model(graph, tmp_path / name, NAMES)
+    assert_answers(signatures(version)["serving_default"](image=tf.constant(image[None], tf.float32)), want[None])
+    answer = litert.Interpreter(str(export.tflite(graph, tmp_path / "a.tflite"))).get_signature_runner(
+        "serving_default")(image=image[None].astype("float32"))
+    assert_answers(answer, want[None])
 
 
 def test_names_of_another_number_than_the_classes_are_refused(graph, tmp_path):

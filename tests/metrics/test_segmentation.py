@@ -61,24 +61,29 @@ def test_labels_of_other_sizes_or_classes_are_refused():
 
 def test_isbis_errors_are_those_of_the_best_threshold():
     pytest.importorskip("skimage")
-    truth = np.ones((40, 40), "uint8")
-    truth[19:21] = truth[:, 19:21] = 0  # four cells
+    truth = np.ones((1, 40, 40), "uint8")
+    truth[:, 19:21] = truth[..., 19:21] = 0  # four cells
     sure = np.where(truth == 1, 0.95, 0.05)
     assert metrics.isbi_errors(truth, sure) == pytest.approx({"pixel": 0, "rand": 0, "information": 0})
     unsure = np.where(truth == 1, 0.95, 0.55)  # at 0.5 all is one cell, at 0.6 it is right
     errors = metrics.isbi_errors(truth, unsure)
     assert errors == pytest.approx({"pixel": 1 - truth.mean(), "rand": 0, "information": 0})
     merged = sure.copy()
-    merged[:19] = merged[21:] = 0.95  # the upper two are one, and the lower two
+    merged[:, :19] = merged[:, 21:] = 0.95  # the upper two are one, and the lower two
     errors = metrics.isbi_errors(truth, merged)
     assert errors["information"] == pytest.approx(1.0)  # which of two cells of one size it is
     cells = truth.sum() / 4
     pairs = 2 * (2 * cells) * (2 * cells - 1)  # of pixels that were said to be together
     same = 4 * cells * (cells - 1)
     assert errors["rand"] == pytest.approx(1 - 2 * same / (same + pairs))
+    two = np.concatenate([truth, truth])
+    assert metrics.isbi_errors(two, np.concatenate([merged, merged])) == pytest.approx(errors)
+    low = np.where(truth == 1, 0.45, 0.05)  # of this alone 0.1 to 0.4 are right, of `unsure` 0.6 to 0.9
+    errors = metrics.isbi_errors(two, np.concatenate([low, unsure]))
+    assert errors["rand"] > 0.3 and errors["information"] > 0.4  # one threshold is for both
 
 
 def test_isbis_errors_name_what_they_need(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "skimage", None)
     with pytest.raises(InputError, match=r"keras_cnns\[segmentation\]"):
-        metrics.isbi_errors(np.zeros((2, 2)), np.zeros((2, 2)))
+        metrics.isbi_errors(np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))

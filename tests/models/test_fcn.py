@@ -181,11 +181,26 @@ def test_a_coarser_nets_file_and_vggs_weights_begin_one(narrow, tmp_path):
     coarse.save(tmp_path / "a.keras")
     fine = create_model("fcn16s", (20, 33, 3), 3, tmp_path / "a.keras")
     np.testing.assert_array_equal(fine.get_layer("fc6").kernel, coarse.get_layer("fc6").kernel)
-    assert zoo.backbone_of("fcn8s") == "vgg16"
+    assert zoo.backbone_of("fcn8s") == zoo.backbone_of("deconvnet") == "vgg16"
+    assert zoo.backbone_of("fcn_resnet50") == "resnet50_v1_5" and zoo.backbone_of("deconvnet_16") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, donor", [("fcn_resnet50_aux", "resnet50_v1_5"), ("deconvnet", "vgg16")])
+def test_a_classifiers_file_begins_one(name, donor, tmp_path):
+    classifier = create_model(donor, (224, 224, 3), 3)
+    classifier.save(tmp_path / "a.keras")
+    network = create_model(name, (224, 224, 3), 3, tmp_path / "a.keras")
+    shared = {layer.name for layer in network.layers if layer.weights} & {
+        layer.name for layer in classifier.layers if layer.weights}
+    assert len(shared) > 12
+    for layer in shared:
+        for ours, theirs in zip(network.get_layer(layer).get_weights(), classifier.get_layer(layer).get_weights()):
+            np.testing.assert_array_equal(ours.ravel(), theirs.ravel())
 
 
 def test_only_networks_with_vggs_layers_begin_an_fcn():
-    with pytest.raises(InputError, match="resnet20_cifar has no weights for fcn_resnet50: give vgg16 or"):
+    with pytest.raises(InputError, match="resnet20_cifar has no weights for fcn_resnet50: give what it"):
         fcn.begin_with(weightless("fcn_resnet50"), create_model("resnet20_cifar"))
 
 

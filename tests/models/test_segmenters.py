@@ -23,7 +23,7 @@ QUICK = {"unet_same"}
 @pytest.fixture
 def narrow(monkeypatch):
     """Fewer maps, or tests take gigabytes and minutes."""
-    monkeypatch.setitem(deconvnet.VARIANTS, "deconvnet", (4, 4, 4, 8, 8))
+    monkeypatch.setitem(deconvnet.VARIANTS, "deconvnet", deconvnet.Variant((4, 4, 4, 8, 8), "vgg16"))
     monkeypatch.setattr(unet, "FILTERS", 4)
     for name in ("unet_same_32", "unet_same_16"):
         monkeypatch.setitem(unet.VARIANTS, name, unet.VARIANTS[name]._replace(narrower=1))

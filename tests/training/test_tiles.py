@@ -161,13 +161,19 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
 def test_files_that_cannot_be_labelled_are_told(tmp_path):
     graph = network("same")
     np.save(tmp_path / "flat.npy", np.zeros((4, 4)))
-    (tmp_path / "text.npy").write_text("words")
-    for name, says in (("flat.npy", r"holds \[4, 4\]"), ("text.npy", "give a .npy file"), ("none.npy", "No such file")):
+    np.save(tmp_path / "deep.npy", np.zeros((4, 4, 3), "uint16"))
+    np.savez(tmp_path / "several", a=1)
+    (tmp_path / "several.npz").rename(tmp_path / "several.npy")
+    for name, text in (("text.npy", "words"), ("empty.npy", ""), ("zip.npy", "PK")):
+        (tmp_path / name).write_text(text)
+    for name, says in (("flat.npy", r"holds float64 \[4, 4\], expected uint8"), ("deep.npy", "holds uint16"),
+                       ("several.npy", "holds several"), ("text.npy", "give a .npy file"), ("empty.npy", "give a .npy"),
+                       ("zip.npy", "give a .npy file"), ("none.npy", "No such file")):
         with pytest.raises(InputError, match=says):
             tiles.label_file(graph, tmp_path / name, tmp_path / "labels.npy", 64, progress=False)
     np.save(tmp_path / "image.npy", image(40, 50))
     with pytest.raises(InputError, match="say how large a tile"):
         tiles.label_file(graph, tmp_path / "image.npy", tmp_path / "labels.npy", progress=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["flat.npy", "image.npy", "text.npy"]
+    assert not (tmp_path / "labels.npy").exists() and not list(tmp_path.glob(".*"))
     tiles.label_file(graph, tmp_path / "image.npy", tmp_path / "labels.npy", 64, progress=False)
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), labelled(graph, image(40, 50), 64).argmax(-1))

@@ -240,3 +240,5 @@ def test_a_card_says_what_where_whose_and_how_well():
                  "checked: largest difference of a logit"):
         assert text in card
     assert "weights" not in cards.card("lenet5")
+    assert "evaluate fcn8s --weights voc --data voc:VOCdevkit:2011 --split seg11valid" in cards.card("fcn8s")
+    assert "evaluate" not in cards.card("fcn_resnet50")  # COCO's pixels by VOC's names: no data set has them

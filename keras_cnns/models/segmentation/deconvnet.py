@@ -10,6 +10,8 @@ answers to 50 proposals of an image (section 5.1): the network is the same. `dec
 quarter of the maps throughout.
 """
 
+from typing import NamedTuple
+
 from keras import Model, initializers, layers
 
 from keras_cnns.errors import InputError
@@ -20,7 +22,16 @@ from keras_cnns.models.segmentation import fcn
 TASK, YEAR = "segmentation", 2015
 PAPER = "Learning Deconvolution Network for Semantic Segmentation, arXiv:1505.04366"
 
-VARIANTS = {"deconvnet": (64, 128, 256, 512, 512), "deconvnet_16": (16, 32, 64, 128, 128)}  # maps of conv1 to conv5
+
+class Variant(NamedTuple):
+    widths: tuple         # maps of conv1 to conv5
+    backbone: str | None  # whose weights it begins with (section 5.1)
+
+
+VARIANTS = {
+    "deconvnet":    Variant((64, 128, 256, 512, 512), "vgg16"),
+    "deconvnet_16": Variant((16, 32, 64, 128, 128), None),
+}
 
 PUBLISHED = {"deconvnet": "VOC 2012 test: mean IoU 69.6 %, with a CRF 70.5 % (Table 1)"}
 
@@ -38,7 +49,7 @@ def build(name="deconvnet", input_shape=None, num_classes=21, classifier_activat
     Raises:
       InputError: a side that is none of these, with those next to it.
     """
-    widths = VARIANTS[name]
+    widths = VARIANTS[name].widths
     inputs, x = common.pixels(input_shape, (224, 224, 3), 224, mean=fcn.MEAN, variance=(1.0,) * 3)
     for side in inputs.shape[1:3]:
         if side is not None and side % 32:
@@ -64,6 +75,11 @@ def build(name="deconvnet", input_shape=None, num_classes=21, classifier_activat
         x = layers.Conv2D(num_classes, 1, kernel_initializer=small(), name="seg_score")(x)
         x = common.predictions(x, classifier_activation)
     return Model(inputs, x, name=name)
+
+
+def begin_with(network, donor):
+    """Copies into a DeconvNet `vgg16`, convolutions and fully connected layers: errors and result of `fcn`'s."""
+    return fcn.begin_with(network, donor)
 
 
 def bn_relu(convolution, x):

@@ -50,6 +50,7 @@ class Variant(NamedTuple):
 
 class Dilated(NamedTuple):
     auxiliary: bool = False
+    backbone = "resnet50_v1_5"
 
 
 class OnBackbone(NamedTuple):
@@ -139,7 +140,7 @@ def upsampled(x, stride, name, padding="valid"):
 
 def dilated_resnet(v, input_shape, num_classes, activation):
     inputs, x = resnet.imagenet_stem(input_shape or (520, 520, 3))
-    variant = resnet.VARIANTS["resnet50_v1_5"]
+    variant = resnet.VARIANTS[v.backbone]
     for i, strides in enumerate((1, 2)):
         x = resnet.stage(x, variant, 64 * 2**i, variant.depths[i], strides, f"conv{i + 2}_x")
     conv4_x = dilated_stage(x, 256, variant.depths[2], 2, "conv4_x")
@@ -203,9 +204,9 @@ FORMS = {Variant: fully_convolutional_vgg, Dilated: dilated_resnet, OnBackbone: 
 
 
 def begin_with(network, donor):
-    """Copies into an FCN what `vgg16` or a coarser FCN has learnt: 32s begins with VGG-16, 16s with 32s, 8s with 16s
-    (sections 4.1 and 4.2). Scores that the donor lacks, or has of other classes, stay as they are: zero. The mean pixel
-    that `vgg16` subtracts is up to one grey value another.
+    """Copies into an FCN what a classifier or a coarser FCN has learnt: 32s begins with VGG-16, 16s with 32s, 8s with
+    16s (sections 4.1 and 4.2), torchvision's with `resnet50_v1_5`. Scores that the donor lacks, or has of other classes,
+    stay as they are: zero. The mean pixel that `vgg16` subtracts is up to one grey value another.
 
     Returns:
       names of the layers that were copied.
@@ -219,6 +220,7 @@ def begin_with(network, donor):
         if values and [v.shape for v in values] == shapes:
             layer.set_weights(values)
             copied.append(layer.name)
-    if "conv5_3" not in copied:
-        raise InputError(f"{donor.name} has no weights for {network.name}: give vgg16 or a coarser FCN to a finer one.")
+    if not any(name.startswith("conv5_3") for name in copied):
+        raise InputError(f"{donor.name} has no weights for {network.name}: give what it begins with, vgg16 or "
+                         "resnet50_v1_5, or a coarser FCN to a finer one.")
     return copied
