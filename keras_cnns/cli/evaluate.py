@@ -118,7 +118,8 @@ def poses(options, network, samples, names):
     measures = {"PCK@0.2": result.pck, "PCKh@0.5": result.pckh}
     columns = {name: correct for name, correct in measures.items() if correct}
     views = ", with their mirror images" if sides else ""
-    table = common.table(f"{options.data}, {options.split}: {len(samples)} persons{views}", ("joint", "left"), ("labelled", "right"), *((name, "right") for name in columns))
+    table = common.table(f"{options.data}, {options.split}: {len(samples)} persons{views}", ("joint", "left"),
+                         ("labelled", "right"), *((name, "right") for name in columns))
     labelled = sum((sample.keypoints[0, :, 2] > 0).astype(int) for sample in samples)
     for i, name in enumerate(names):
         table.add_row(name, str(labelled[i]), *(f"{correct.by_joint[i]:.4f}" for correct in columns.values()))
