@@ -362,6 +362,12 @@ def test_a_step_in_mixed_precision_stays_finite(name, narrow):
     assert all(np.isfinite(w).all() for w in network.get_weights())
 
 
+def test_a_graph_answers_as_calls_do(narrow):
+    for name in ("recurrent_cnn2", "enet"):  # which pad channels
+        network, x = lively(name), helpers.images((1, *shape(name)))
+        np.testing.assert_allclose(network.predict_on_batch(x), network(x), atol=1e-5)
+
+
 def test_without_classes_the_features_remain(narrow):
     shapes = {name: weightless(name, shape(name), None).output.shape[1:] for name in (
         "unet", "unet_same", "deconvnet", "enet", "multiscale_convnet", "fcn")}

@@ -73,7 +73,8 @@ def build(name="recurrent_cnn2", input_shape=None, num_classes=8, classifier_act
     scores, gone, outputs = None, 0, {}
     for i, scale in enumerate(scales, 1):
         if scores is None:  # of classes nothing is known yet
-            seen = ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, num_classes)))
+            # Not `ops.pad`: TensorFlow 2.20 with oneDNN fuses it with the convolution, and loses what pads channels.
+            seen = ops.concatenate([x] + [ops.zeros_like(x[..., :1])] * num_classes, -1)
         else:
             coarse = layers.AveragePooling2D(scale, 1, name=f"coarse{i}")(x)
             seen = layers.Concatenate(name=f"seen{i}")([CropToMatch(gone - scale // 2)(coarse, scores), scores])
