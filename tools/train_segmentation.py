@@ -13,10 +13,9 @@ whose default answer of stride 8, enlarged bilinearly, cannot draw CamVid's pole
 on where it was. Prints a row of a table: command, seed, minutes, figures; writes history.json, curves and pictures of
 the labels to the run's folder.
 
-On ISBI a network sees tiles of its input's size, unscaled, mirrored and deformed, and is asked in tiles, `unet` by its
-own margins, of each slice and its mirror image (`training.segment.averaged`), with `--turned` of their quarter turns,
-too; on the others whole images, scaled to its input. The sizes below are what two cores can do within the hour, not the
-papers'.
+On ISBI a network sees tiles of its input's size, unscaled, turned and deformed, and is asked in tiles, `unet` by its
+own margins, of each slice turned by quarters and mirrored (`training.segment.averaged`); on the others whole images,
+scaled to its input. The sizes below are what two cores can do within the hour, not the papers'.
 """
 
 import argparse
@@ -71,7 +70,6 @@ def main():
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--weights", help="a .keras file of the same network to begin with")
     parser.add_argument("--balance", type=float, help="c of ENet's weights of classes, 1.02 in its paper; default none")
-    parser.add_argument("--turned", action="store_true", help="isbi's tiles are turned by quarters, too")
     parser.add_argument("--dtype-policy", help="such as mixed_bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/segmentation"))
@@ -90,7 +88,7 @@ def main():
     given = {field: getattr(options, field) for field in ("learning_rate", "batch", "balance")}
     recipe = recipe._replace(view=case.view, **{key: value for key, value in given.items() if value})
     if case.view == "tile":
-        recipe = recipe._replace(change="elastic_turned" if options.turned else "elastic")
+        recipe = recipe._replace(change="elastic_turned")
     folder = options.output / f"{options.case}_{name}_{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     asked = {key: getattr(options, key) for key in ("backbone", "features", "dtype_policy") if getattr(options, key)}
@@ -105,21 +103,20 @@ def main():
     for title, samples in (("learned", learned), ("unseen", unseen)):
         if samples:
             figures.append(f"{title}: {len(samples)} images, "
-                           + measured(network, samples, ["background", *names], tile, 4 if options.turned else 1,
-                                      folder / title))
+                           + measured(network, samples, ["background", *names], tile, folder / title))
     command = shlex.join(["python", *sys.argv])
     print(f"| {command} | seed {options.seed} | {len(learned)} images, {len(history)} epochs | {minutes:.1f} minutes"
           f"{' since it went on' * resumed} | "
           f"{' | '.join(figures)} | loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f} |")
 
 
-def measured(network, samples, names, tile, turns, folder):
+def measured(network, samples, names, tile, folder):
     """Figures in words; pictures of the labels of the first eight images go to the folder."""
     folder.mkdir(exist_ok=True)
     matrix, truths, cells = 0, [], []
     for i, sample in enumerate(rich.progress.track(samples, "Measuring", transient=True)):
         image, truth = images.decode(sample.source, sample.name), data_samples.segmentation(sample)
-        found = segment.averaged(network, image, tile, turns) if tile else segment.probabilities(network, image)
+        found = segment.averaged(network, image, tile) if tile else segment.probabilities(network, image)
         labels = found.argmax(-1).astype("uint8")
         matrix = matrix + metrics.confusion(truth, labels, len(names))
         if i < 8:

@@ -169,20 +169,16 @@ def probabilities(network, image, tile=None):
     return np.asarray(segmented.whole(graph.predict_on_batch, image[None], shape, graph.output_shape[1:3]))[0]
 
 
-def averaged(network, image, tile=None, turns=4):
+def averaged(network, image, tile=None):
     """The mean of what a segmenter says of an image turned by quarters, mirrored and not, each turned back again.
 
-    U-Net's numbers are so, of seven rotations (arXiv:1505.04597, Table 1).
-
-    Args:
-      network, image, tile, result: as of `probabilities`.
-      turns: how many of the four; 1: the image as it is, and mirrored.
+    U-Net's numbers are so, of seven rotations (arXiv:1505.04597, Table 1). Arguments and result as of `probabilities`.
     """
     image, said = np.asarray(image), 0.0
-    for turn in range(turns):
+    for turns in range(4):
         for way in (1, -1):
-            found = probabilities(network, np.rot90(image, turn)[:, ::way], tile)
-            said = said + np.rot90(found[:, ::way], -turn) / (2 * turns)
+            found = probabilities(network, np.rot90(image, turns)[:, ::way], tile)
+            said = said + np.rot90(found[:, ::way], -turns) / 8
     return said
 
 
