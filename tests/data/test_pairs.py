@@ -222,11 +222,14 @@ def test_the_20_real_slices_of_isbi_have_the_cells_of_their_files():
 
 @real
 def test_the_labels_of_isbi_lie_higher_than_its_dark_membranes():
-    # So tissue has a side that is up after all, for a network that is to meet the labels' borders.
+    # By part of a pixel, which counts: moved by a pixel each way, the thin membranes meet themselves in 0.765 only.
+    same = either = 0
     for element in pairs.isbi(DATA / "isbi").as_numpy_iterator():
-        dark, cells = 255.0 - element["image"][1:-1, :, 0], element["segmentation"]
-        below, above = np.mean(dark[cells[:-2] == 0]), np.mean(dark[cells[2:] == 0])
-        assert below > above + 1
+        dark, membranes = 255.0 - element["image"][1:-1, :, 0], element["segmentation"] == 0
+        assert np.mean(dark[membranes[:-2]]) > np.mean(dark[membranes[2:]]) + 1
+        same += np.sum(membranes[1:, 1:] & membranes[:-1, :-1])
+        either += np.sum(membranes[1:, 1:] | membranes[:-1, :-1])
+    assert same / either == pytest.approx(0.765, abs=0.001)
 
 
 @real
