@@ -78,10 +78,10 @@ def test_predict_writes_overlays_and_labels(capsys, run_folder, photo):
 
 def test_what_a_segmenter_cannot_be_asked_is_told(capsys, run_folder, photo, monkeypatch):
     assert "tiles cannot be of 64" in refused(capsys, "predict", run_folder, photo / "a.png", "--tile", 64)
-    for data in (photo, "."):
-        monkeypatch.chdir(photo)
+    monkeypatch.chdir(photo)
+    for folder in (photo, "."):
         assert "a.png: a picture of this name would be written over it" in refused(
-            capsys, "predict", run_folder, photo / "a.png", "--output", data)
+            capsys, "predict", run_folder, photo / "a.png", "--output", folder)
     assert "Two images have one name" in refused(capsys, "predict", run_folder, photo / "a.png", photo / "large.npy",
                                                  photo / "b" / "a.png")
     assert "dice=-1.0: give 0 or more" in refused(

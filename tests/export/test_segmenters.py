@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import interpreter as litert
 from PIL import Image
 
 from keras_cnns import export
@@ -79,7 +80,6 @@ def test_encoded_images_of_any_size_give_label_maps_of_theirs(graph, version):
 
 
 def test_a_server_and_its_client_hand_them_on(graph, version):
-    pytest.importorskip("grpc")
     from keras_cnns.serving import Client
     from keras_cnns.serving.server import Server
 
@@ -92,7 +92,6 @@ def test_a_server_and_its_client_hand_them_on(graph, version):
 
 
 def test_tflite_gives_what_keras_gives(graph, tmp_path):
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
     path = export.tflite(graph, tmp_path / "three.tflite")
     image = photo(64, 64)[None].astype("float32")
     answer = litert.Interpreter(str(path)).get_signature_runner("serving_default")(image=image)
@@ -117,7 +116,6 @@ def test_a_grey_network_that_answers_for_the_middle_is_served_in_tiles(tmp_path)
     ("fcn", (65, 96, 3)), ("deconvnet_16", (224, 224, 3)), ("enet", (64, 96, 3)), ("multiscale_convnet", (64, 96, 3)),
     ("recurrent_cnn2_aux", (64, 96, 3))])
 def test_every_network_answers_alike_through_every_door(name, shape, tmp_path, monkeypatch):
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
     monkeypatch.setattr(fcn, "WIDTH", 16)
     monkeypatch.setattr(multiscale, "HIDDEN", 16)
     keras.utils.set_random_seed(0)
